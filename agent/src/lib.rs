@@ -1,0 +1,1 @@
+//! The node agent: pods through CRI, status, logs, volumes.

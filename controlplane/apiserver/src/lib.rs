@@ -1,0 +1,1 @@
+//! The Kubernetes API server, stateless, on any etcd v3 endpoint.

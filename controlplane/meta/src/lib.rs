@@ -1,0 +1,12 @@
+//! The Kubernetes object model, pure: what an object is, how it is read, changed, checked and shown.
+//!
+//! Owns: the schema of every type, codecs (JSON, YAML, protobuf), patches, selectors, the table of
+//! kinds with their defaulting, validation and columns. Must not know: sockets, clocks, the store.
+//! A newcomer's trap: an object is a [`serde_json::Value`]; what makes it a Pod is the schema and
+//! the entry in [`kind::KINDS`], not a Rust type.
+
+pub mod field;
+pub mod kind;
+
+/// An API object, or a part of one.
+pub type Object = serde_json::Value;

@@ -1,0 +1,22 @@
+//! Compiles the `.proto` files without `protoc`.
+
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = [
+        "etcd/kv.proto",
+        "etcd/auth.proto",
+        "etcd/rpc.proto",
+        "etcd/lock.proto",
+        "etcd/election.proto",
+        "health/health.proto",
+        "kijabi/command.proto",
+    ];
+    for file in files {
+        println!("cargo:rerun-if-changed={}", root.join(file).display());
+    }
+    let descriptors = protox::compile(files, [root])?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}

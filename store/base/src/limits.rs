@@ -1,0 +1,30 @@
+//! Every bound of the store by name: no queue, buffer or batch without one.
+
+/// Largest client request in bytes (`--max-request-bytes`, etcd's default).
+pub const REQUEST_BYTES_MAX: usize = 1_572_864;
+/// What gRPC may receive beyond [`REQUEST_BYTES_MAX`] before the frame itself is refused.
+pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
+/// Most operations in one branch of a transaction (`--max-txn-ops`).
+pub const TXN_OPS_MAX: usize = 128;
+/// Proposals waiting for the batcher; a full queue answers `too many requests`.
+pub const PROPOSAL_QUEUE_MAX: usize = 16_384;
+/// Most commands in one Raft entry.
+pub const BATCH_COMMANDS_MAX: usize = 4_096;
+/// Most bytes in one Raft entry; a larger single command still goes alone.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Responses queued for one watch stream before its watchers fall back to reading history.
+pub const WATCH_STREAM_QUEUE_MAX: usize = 128;
+/// Revisions of encoded events kept in memory for watchers that are nearly up to date.
+pub const EVENT_RING_REVISIONS_MAX: usize = 65_536;
+/// Bytes of encoded events kept in memory.
+pub const EVENT_RING_BYTES_MAX: usize = 32 << 20;
+/// Revisions read from disk for one round of a watcher that is behind.
+pub const WATCH_CATCH_UP_REVISIONS_MAX: usize = 1_000;
+/// Largest lease TTL in seconds, etcd's.
+pub const LEASE_TTL_SECONDS_MAX: i64 = 9_000_000_000;
+/// Smallest lease TTL in seconds at the default election timeout, etcd's.
+pub const LEASE_TTL_SECONDS_MIN: i64 = 2;
+/// Expired leases revoked in one Raft entry.
+pub const LEASE_REVOKE_BATCH_MAX: usize = 1_000;
+/// Revisions that one round of compaction looks at before it pauses.
+pub const COMPACTION_BATCH_REVISIONS: usize = 1_000;

@@ -1,0 +1,1 @@
+//! The only crate that touches data files: the Raft log, RocksDB state, snapshots.

@@ -1,0 +1,159 @@
+//! How the state machine sees its durable state, and how its changes come out.
+//!
+//! Owns: the tables' names, the read interface, the batch of changes. Must not know: RocksDB. A
+//! newcomer's trap: a batch is applied in order, so a later operation on the same key wins.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+/// A table of the durable state (a RocksDB column family).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// Revision key (8 bytes BE main, `_`, 8 bytes BE sub, `t` for a tombstone: etcd's own form,
+    /// so that HashKV can agree) to the protobuf `mvccpb.KeyValue`.
+    Key,
+    /// Small values by name: applied index, compacted revision, consistent term, …
+    Meta,
+    /// Lease id (8 bytes BE) to its record.
+    Lease,
+    /// Alarms, members and auth, each under its own key prefix.
+    Cluster,
+}
+
+impl Table {
+    /// All tables.
+    pub const ALL: [Self; 4] = [Self::Key, Self::Meta, Self::Lease, Self::Cluster];
+
+    /// The column family's name on disk.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Meta => "meta",
+            Self::Lease => "lease",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
+/// The durable state could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("state read failed: {0}")]
+pub struct StateError(pub String);
+
+/// Reads durable state. Implemented by `kijabi-disk` on RocksDB and by [`MemoryState`] in tests.
+pub trait StateReader: Send + Sync + 'static {
+    /// The value of `key`.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError>;
+
+    /// The values of several keys, in their order.
+    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError>;
+
+    /// Visits the pairs with `from <= key` and `key < to` (no end if `None`) in key order, on one
+    /// consistent view, until `visit` breaks.
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError>;
+}
+
+/// One change of durable state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateOp {
+    /// Sets a key.
+    Put {
+        /// Where.
+        table: Table,
+        /// Which.
+        key: Vec<u8>,
+        /// To what.
+        value: Bytes,
+    },
+    /// Removes a key.
+    Delete {
+        /// Where.
+        table: Table,
+        /// Which.
+        key: Vec<u8>,
+    },
+}
+
+/// The changes of one applied batch, in order.
+#[derive(Clone, Debug, Default)]
+pub struct StateBatch {
+    /// The operations.
+    pub ops: Vec<StateOp>,
+}
+
+impl StateBatch {
+    /// Sets `key` in `table`.
+    pub fn put(&mut self, table: Table, key: impl Into<Vec<u8>>, value: impl Into<Bytes>) {
+        self.ops.push(StateOp::Put { table, key: key.into(), value: value.into() });
+    }
+
+    /// Removes `key` from `table`.
+    pub fn delete(&mut self, table: Table, key: impl Into<Vec<u8>>) {
+        self.ops.push(StateOp::Delete { table, key: key.into() });
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+}
+
+/// State in memory: for tests and for replaying a batch without a disk.
+#[derive(Debug, Default)]
+pub struct MemoryState {
+    tables: std::sync::RwLock<std::collections::BTreeMap<(Table, Vec<u8>), Bytes>>,
+}
+
+impl MemoryState {
+    /// Applies a batch.
+    pub fn write(&self, batch: &StateBatch) {
+        let mut tables = self.tables.write().expect("no writer panics while it holds the lock");
+        for op in &batch.ops {
+            match op {
+                StateOp::Put { table, key, value } => {
+                    tables.insert((*table, key.clone()), value.clone());
+                }
+                StateOp::Delete { table, key } => {
+                    tables.remove(&(*table, key.clone()));
+                }
+            }
+        }
+    }
+}
+
+impl StateReader for MemoryState {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        let tables = self.tables.read().expect("no writer panics while it holds the lock");
+        Ok(tables.get(&(table, key.to_vec())).cloned())
+    }
+
+    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
+        keys.iter().map(|key| self.get(table, key)).collect()
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        let tables = self.tables.read().expect("no writer panics while it holds the lock");
+        for ((at, key), value) in tables.range((table, from.to_vec())..) {
+            if *at != table || to.is_some_and(|to| key.as_slice() >= to) {
+                break;
+            }
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! A store member: consensus, watch hub, gRPC services, HTTP endpoints.

@@ -1,0 +1,1 @@
+//! End-to-end, conformance and differential tests against real clients.
