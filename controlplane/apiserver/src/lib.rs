@@ -1,1 +1,3 @@
 //! The Kubernetes API server, stateless, on any etcd v3 endpoint.
+
+pub mod status;
