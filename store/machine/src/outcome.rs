@@ -1,0 +1,89 @@
+//! What applying and reading give back.
+//!
+//! Owns: the shapes of answers, events and planned reads. Must not know: how they are sent. A
+//! newcomer's trap: headers in outcomes carry only the revision; the service fills ids and term.
+
+use std::sync::Arc;
+
+use kijabi_proto::{etcdserverpb as pb, mvccpb};
+
+use crate::Error;
+use crate::state::{StateBatch, StateReader};
+
+/// What one log entry changed.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// One answer per command of the batch, in order.
+    pub outcomes: Vec<Result<Outcome, Error>>,
+    /// The durable changes, the applied index among them.
+    ///
+    /// Invariant (APPLY-1): write this batch atomically, while the machine is still locked.
+    pub state: StateBatch,
+    /// The events by revision, in order. Publish them after the state is written.
+    pub events: Vec<Arc<RevisionEvents>>,
+}
+
+/// The events of one revision: delivered whole (WATCH-2).
+#[derive(Debug, Clone, PartialEq)]
+pub struct RevisionEvents {
+    /// The revision all the events happened at.
+    pub revision: i64,
+    /// The events in the order of their sub revisions, each with its previous value if there was one.
+    pub events: Vec<mvccpb::Event>,
+}
+
+/// The answer to one applied command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// To a put.
+    Put(pb::PutResponse),
+    /// To a delete.
+    DeleteRange(pb::DeleteRangeResponse),
+    /// To a transaction.
+    Txn(pb::TxnResponse),
+    /// To a compaction: scheduled; run [`crate::Machine::compact_step`] until it is done.
+    Compaction(pb::CompactionResponse),
+    /// To a lease grant.
+    LeaseGrant(pb::LeaseGrantResponse),
+    /// To a lease revoke.
+    LeaseRevoke(pb::LeaseRevokeResponse),
+    /// To the revocation of expired leases: how many were still there.
+    LeaseRevokeMany(usize),
+    /// To a change of alarms.
+    Alarm(pb::AlarmResponse),
+    /// A member's attributes were recorded.
+    MemberAttributes,
+}
+
+/// One bounded step of compaction.
+#[derive(Debug)]
+pub struct CompactStep {
+    /// Deletions to write before the machine is unlocked.
+    pub state: StateBatch,
+    /// Whether everything up to the compacted revision is gone now.
+    pub done: bool,
+}
+
+/// A range read whose keys are known and whose values are still to be fetched.
+///
+/// The plan is made under the machine's read lock; [`RangePlan::fetch`] needs no lock.
+#[derive(Debug)]
+pub struct RangePlan {}
+
+impl RangePlan {
+    /// Reads the values. `Err(Compacted)` means that a compaction overtook the plan: plan again.
+    pub fn fetch(self, _state: &dyn StateReader) -> Result<pb::RangeResponse, Error> {
+        todo!()
+    }
+}
+
+/// A read-only transaction whose branch is decided and whose values are still to be fetched.
+#[derive(Debug)]
+pub struct TxnPlan {}
+
+impl TxnPlan {
+    /// Reads the values. `Err(Compacted)` means that a compaction overtook the plan: plan again.
+    pub fn fetch(self, _state: &dyn StateReader) -> Result<pb::TxnResponse, Error> {
+        todo!()
+    }
+}
