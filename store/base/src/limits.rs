@@ -28,3 +28,30 @@ pub const LEASE_TTL_SECONDS_MIN: i64 = 2;
 pub const LEASE_REVOKE_BATCH_MAX: usize = 1_000;
 /// Revisions that one round of compaction looks at before it pauses.
 pub const COMPACTION_BATCH_REVISIONS: usize = 1_000;
+/// Entries committed but not applied beyond which proposals are refused, etcd's.
+pub const APPLY_GAP_MAX: u64 = 5_000;
+/// Raft entries of proposals on their way through the log at once; while they are, the next batch
+/// collects.
+pub const PROPOSAL_BATCHES_IN_FLIGHT_MAX: usize = 4;
+/// Reads waiting for one round of the read barrier.
+pub const READ_BARRIER_WAITERS_MAX: usize = 65_536;
+/// Bytes of recent Raft entries kept in memory; older ones are read from the log's files.
+pub const LOG_CACHE_BYTES_MAX: usize = 32 << 20;
+/// Size of one file of the Raft log.
+pub const LOG_SEGMENT_BYTES: u64 = 64 << 20;
+/// Largest frame of the Raft log; a longer length in a file is corruption.
+pub const LOG_FRAME_BYTES_MAX: usize = 64 << 20;
+/// Bytes that the log's writer puts in one write and one sync.
+pub const LOG_WRITE_BATCH_BYTES_MAX: usize = 4 << 20;
+/// Raft entries between two snapshots of the state (`--snapshot-count` is etcd's name for it).
+pub const SNAPSHOT_ENTRIES: u64 = 100_000;
+/// Raft entries kept behind a snapshot so that a slow follower needs no snapshot.
+pub const SNAPSHOT_CATCH_UP_ENTRIES: u64 = 5_000;
+/// Bytes of keys and values in one chunk of a snapshot stream.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// RocksDB's block cache in bytes.
+pub const STATE_BLOCK_CACHE_BYTES: usize = 64 << 20;
+/// RocksDB's memtables in bytes, all tables together.
+pub const STATE_WRITE_BUFFER_BYTES: usize = 32 << 20;
+/// Connections open on the client listeners at once.
+pub const CLIENT_CONNECTIONS_MAX: usize = 32_768;

@@ -1,0 +1,101 @@
+//! What a member is configured with, whatever it was read from.
+//!
+//! Owns: the settings and their defaults. Must not know: how they are spelled on a command line
+//! (`flags.rs`), in the environment or in a file. A newcomer's trap: `initial_*` settings only
+//! count when the data folder is new.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kijabi_base::limits;
+
+/// A member's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The member's human-readable name (`--name`).
+    pub name: String,
+    /// Where the member keeps its data (`--data-dir`).
+    pub data_dir: PathBuf,
+    /// Where the Raft log lives, if not in the data folder (`--wal-dir`).
+    pub wal_dir: Option<PathBuf>,
+    /// URLs to listen on for clients: `http://host:port` or `unix:///path`; port 0 picks one.
+    pub listen_client_urls: Vec<String>,
+    /// URLs given to clients. Empty = the listening ones.
+    pub advertise_client_urls: Vec<String>,
+    /// URLs to listen on for other members.
+    pub listen_peer_urls: Vec<String>,
+    /// URLs given to other members.
+    pub initial_advertise_peer_urls: Vec<String>,
+    /// The first members as `name=url[,name=url…]`. Empty = this member alone.
+    pub initial_cluster: String,
+    /// What keeps clusters apart that were started alike (`--initial-cluster-token`).
+    pub initial_cluster_token: String,
+    /// Extra URLs that answer `/metrics` and the health paths.
+    pub listen_metrics_urls: Vec<String>,
+    /// Time between a leader's heartbeats.
+    pub heartbeat_interval: Duration,
+    /// Time without a leader before an election.
+    pub election_timeout: Duration,
+    /// Committed entries between two snapshots (`--snapshot-count`).
+    pub snapshot_entries: u64,
+    /// Entries kept behind a snapshot (`--snapshot-catchup-entries`).
+    pub snapshot_catch_up_entries: u64,
+    /// Bytes the database may grow to; 0 = no limit.
+    pub quota_bytes: u64,
+    /// Largest client request in bytes.
+    pub max_request_bytes: usize,
+    /// Most operations in one branch of a transaction.
+    pub max_txn_ops: usize,
+    /// Most concurrent streams on one client connection.
+    pub max_concurrent_streams: u32,
+    /// Time between progress notifications of a watch.
+    pub watch_progress_interval: Duration,
+    /// Revisions looked at in one step of compaction.
+    pub compaction_batch_revisions: usize,
+    /// Pause between two steps of compaction.
+    pub compaction_pause: Duration,
+    /// The least severe log lines to write: `debug`, `info`, `warn`, `error`.
+    pub log_level: String,
+    /// `json` (zap's form) or `console`.
+    pub log_format: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "default".into(),
+            data_dir: PathBuf::from("default.etcd"),
+            wal_dir: None,
+            listen_client_urls: vec!["http://localhost:2379".into()],
+            advertise_client_urls: Vec::new(),
+            listen_peer_urls: vec!["http://localhost:2380".into()],
+            initial_advertise_peer_urls: vec!["http://localhost:2380".into()],
+            initial_cluster: String::new(),
+            initial_cluster_token: "etcd-cluster".into(),
+            listen_metrics_urls: Vec::new(),
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_secs(1),
+            snapshot_entries: limits::SNAPSHOT_ENTRIES,
+            snapshot_catch_up_entries: limits::SNAPSHOT_CATCH_UP_ENTRIES,
+            quota_bytes: DEFAULT_QUOTA_BYTES,
+            max_request_bytes: limits::REQUEST_BYTES_MAX,
+            max_txn_ops: limits::TXN_OPS_MAX,
+            max_concurrent_streams: u32::MAX,
+            watch_progress_interval: Duration::from_secs(600),
+            compaction_batch_revisions: limits::COMPACTION_BATCH_REVISIONS,
+            compaction_pause: Duration::from_millis(10),
+            log_level: "info".into(),
+            log_format: "json".into(),
+        }
+    }
+}
+
+/// etcd's default quota.
+pub const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
+
+impl Config {
+    /// How long a request may take: etcd's 5 s plus two election timeouts.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.election_timeout
+    }
+}

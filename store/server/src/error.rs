@@ -1,0 +1,39 @@
+//! Why a request was not answered: the machine's refusals and the member's own.
+//!
+//! Owns: the decisions a service can meet. Must not know: gRPC codes and texts (`status.rs`). A
+//! newcomer's trap: [`Error::Timeout`] means the outcome is unknown, not that nothing happened.
+
+/// Why a request failed. `status.rs` maps each variant to etcd's code and text.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The machine's answer: the request was applied, or read, and refused.
+    #[error(transparent)]
+    Machine(#[from] kijabi_machine::Error),
+    /// The encoded request is larger than `--max-request-bytes`.
+    #[error("request is too large")]
+    RequestTooLarge,
+    /// The proposal queue is full, or applying is too far behind.
+    #[error("too many requests")]
+    TooManyRequests,
+    /// No leader is known.
+    #[error("no leader")]
+    NoLeader,
+    /// The request is only answered by the leader, and this member is not.
+    #[error("not leader")]
+    NotLeader,
+    /// The leader changed while the request waited.
+    #[error("leader changed")]
+    LeaderChanged,
+    /// No answer in time: the outcome is unknown.
+    #[error("request timed out")]
+    Timeout,
+    /// The member is stopping or has stopped.
+    #[error("server stopped")]
+    Stopped,
+    /// The leadership cannot be given to that member.
+    #[error("bad leader transferee")]
+    BadLeaderTransferee,
+    /// No member has that id.
+    #[error("member not found")]
+    MemberNotFound,
+}

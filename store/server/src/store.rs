@@ -1,0 +1,243 @@
+//! The handle that every service works through: propose a change, wait for a read barrier, look at
+//! the machine.
+//!
+//! Owns: the way from a request to the log and back. Must not know: gRPC. A newcomer's trap: the
+//! machine behind [`Store::machine`] may lag behind what a client has seen acknowledged elsewhere;
+//! a linearizable read calls [`Store::read_barrier`] first (READ-1).
+
+use std::sync::Arc;
+
+use kijabi_base::clock::Instant;
+use kijabi_base::limits::APPLY_GAP_MAX;
+use kijabi_base::tasks::Shutdown;
+use kijabi_machine::{Machine, Outcome, RevisionEvents};
+use kijabi_proto::command::command::Request;
+use kijabi_proto::etcdserverpb as pb;
+use parking_lot::RwLock;
+use prost::Message as _;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// Where the apply loop publishes events: the watch hub.
+pub(crate) trait EventSink: Send + Sync + 'static {
+    /// Takes the events of consecutive revisions, in order, after their state is written and
+    /// visible. Called on the apply thread, so it must not wait for a socket.
+    fn publish(&self, events: &[Arc<RevisionEvents>]);
+}
+
+/// What this member knows of the cluster right now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The leader's member id; 0 for none.
+    pub leader: u64,
+    /// The current term.
+    pub term: u64,
+    /// The last index known to be committed.
+    pub committed_index: u64,
+    /// The last index applied here.
+    pub applied_index: u64,
+    /// Whether this member only learns.
+    pub is_learner: bool,
+}
+
+/// A change on its way to the log, and who waits for its outcome.
+pub(crate) struct Proposal {
+    pub(crate) request: Request,
+    pub(crate) bytes: usize,
+    pub(crate) answer: oneshot::Sender<Result<Outcome, Error>>,
+}
+
+/// A read that waits for the next round of the read barrier.
+pub(crate) type BarrierWaiter = oneshot::Sender<Result<(), Error>>;
+
+/// The handle. Cloning shares.
+#[derive(Clone)]
+pub(crate) struct Store(Arc<Inner>);
+
+struct Inner {
+    config: Arc<Config>,
+    cluster_id: u64,
+    member_id: u64,
+    machine: Arc<RwLock<Machine>>,
+    proposals: mpsc::Sender<Proposal>,
+    barriers: mpsc::Sender<BarrierWaiter>,
+    standing: watch::Receiver<Standing>,
+    compacted: watch::Receiver<i64>,
+    started: Instant,
+    shutdown: Shutdown,
+}
+
+/// What [`Store::new`] is made of: the receiving ends belong to the batcher, the barrier and the
+/// consensus observer.
+pub(crate) struct StoreParts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) cluster_id: u64,
+    pub(crate) member_id: u64,
+    pub(crate) machine: Arc<RwLock<Machine>>,
+    pub(crate) proposals: mpsc::Sender<Proposal>,
+    pub(crate) barriers: mpsc::Sender<BarrierWaiter>,
+    pub(crate) standing: watch::Receiver<Standing>,
+    pub(crate) compacted: watch::Receiver<i64>,
+    pub(crate) started: Instant,
+    pub(crate) shutdown: Shutdown,
+}
+
+// === impl Store ===
+
+impl Store {
+    pub(crate) fn new(parts: StoreParts) -> Self {
+        let StoreParts {
+            config,
+            cluster_id,
+            member_id,
+            machine,
+            proposals,
+            barriers,
+            standing,
+            compacted,
+            started,
+            shutdown,
+        } = parts;
+        Self(Arc::new(Inner {
+            config,
+            cluster_id,
+            member_id,
+            machine,
+            proposals,
+            barriers,
+            standing,
+            compacted,
+            started,
+            shutdown,
+        }))
+    }
+
+    /// Puts a change through the log and returns its outcome once it is durable and applied here.
+    /// After [`Error::Timeout`], [`Error::LeaderChanged`] and [`Error::Stopped`] the outcome is
+    /// unknown.
+    pub(crate) async fn propose(&self, request: Request) -> Result<Outcome, Error> {
+        let bytes = request_bytes(&request);
+        if bytes > self.0.config.max_request_bytes {
+            return Err(Error::RequestTooLarge);
+        }
+        let standing = self.standing();
+        if standing.leader == 0 {
+            return Err(Error::NoLeader);
+        }
+        if standing.committed_index.saturating_sub(standing.applied_index) > APPLY_GAP_MAX {
+            return Err(Error::TooManyRequests);
+        }
+        let (answer, outcome) = oneshot::channel();
+        self.0.proposals.try_send(Proposal { request, bytes, answer }).map_err(
+            |error| match error {
+                mpsc::error::TrySendError::Full(_) => Error::TooManyRequests,
+                mpsc::error::TrySendError::Closed(_) => Error::Stopped,
+            },
+        )?;
+        match tokio::time::timeout(self.0.config.request_timeout(), outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_dropped)) => Err(Error::Stopped),
+            Err(_elapsed) => Err(Error::Timeout),
+        }
+    }
+
+    /// Returns once this member's machine holds every write acknowledged before the call (READ-1).
+    /// Everybody who waits shares one round.
+    pub(crate) async fn read_barrier(&self) -> Result<(), Error> {
+        let (waiter, done) = oneshot::channel();
+        self.0.barriers.try_send(waiter).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::TooManyRequests,
+            mpsc::error::TrySendError::Closed(_) => Error::Stopped,
+        })?;
+        match tokio::time::timeout(self.0.config.request_timeout(), done).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_dropped)) => Err(Error::Stopped),
+            Err(_elapsed) => Err(Error::Timeout),
+        }
+    }
+
+    /// The state machine. Readers hold the lock only while they plan a read.
+    pub(crate) fn machine(&self) -> &Arc<RwLock<Machine>> {
+        &self.0.machine
+    }
+
+    /// A response header at `revision` (0 where etcd leaves it out).
+    pub(crate) fn header(&self, revision: i64) -> pb::ResponseHeader {
+        pb::ResponseHeader {
+            cluster_id: self.0.cluster_id,
+            member_id: self.0.member_id,
+            revision,
+            raft_term: self.standing().term,
+        }
+    }
+
+    /// A response header at the machine's current revision. Takes the machine's read lock.
+    pub(crate) fn header_now(&self) -> pb::ResponseHeader {
+        let revision = self.0.machine.read().revision();
+        self.header(revision)
+    }
+
+    /// What this member knows of the cluster right now.
+    pub(crate) fn standing(&self) -> Standing {
+        *self.0.standing.borrow()
+    }
+
+    /// Follows [`Store::standing`]: changes of leader, term and indexes.
+    pub(crate) fn watch_standing(&self) -> watch::Receiver<Standing> {
+        self.0.standing.clone()
+    }
+
+    /// Whether this member leads as far as it knows; [`Store::read_barrier`] confirms it.
+    pub(crate) fn is_leader(&self) -> bool {
+        self.standing().leader == self.0.member_id
+    }
+
+    /// Milliseconds on this member's monotonic clock, as the machine's leases count them.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.0.started.elapsed().as_millis() as u64
+    }
+
+    /// Returns once everything before `revision` is physically gone (`CompactionRequest.physical`).
+    pub(crate) async fn compaction_finished(&self, revision: i64) -> Result<(), Error> {
+        let mut compacted = self.0.compacted.clone();
+        compacted.wait_for(|done| *done >= revision).await.map_err(|_| Error::Stopped)?;
+        Ok(())
+    }
+
+    /// The configuration the member runs with.
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// This member's id.
+    pub(crate) fn member_id(&self) -> u64 {
+        self.0.member_id
+    }
+
+    /// The cluster's id.
+    pub(crate) fn cluster_id(&self) -> u64 {
+        self.0.cluster_id
+    }
+
+    /// Triggered when the member stops; open streams end then.
+    pub(crate) fn shutdown(&self) -> &Shutdown {
+        &self.0.shutdown
+    }
+}
+
+/// The encoded size of a client's request.
+fn request_bytes(request: &Request) -> usize {
+    match request {
+        Request::Put(m) => m.encoded_len(),
+        Request::DeleteRange(m) => m.encoded_len(),
+        Request::Txn(m) => m.encoded_len(),
+        Request::Compaction(m) => m.encoded_len(),
+        Request::LeaseGrant(m) => m.encoded_len(),
+        Request::LeaseRevoke(m) => m.encoded_len(),
+        Request::LeaseRevokeMany(m) => m.encoded_len(),
+        Request::Alarm(m) => m.encoded_len(),
+        Request::MemberAttributes(m) => m.encoded_len(),
+    }
+}
