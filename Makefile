@@ -1,0 +1,23 @@
+# Kijabi: `make up` runs a cluster, `make test` proves it. Both install what is missing from Debian.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.PHONY: up down test lint bench clean
+.DEFAULT_GOAL := up
+
+# Where `make up` keeps its cluster.
+export KIJABI_DATA ?= /var/lib/kijabi
+
+up: ## install what is missing, build, start a cluster, run the demo
+	@scripts/up.sh
+
+down: ## stop the cluster and remove everything that `make up` made
+	@scripts/down.sh
+
+test: ## install what is missing, run all tests
+	@scripts/test.sh
+
+lint: ## formatting, clippy, docs, dependency policy; changes nothing
+	@scripts/lint.sh
+
+bench: ## criterion benches of the pure parts
+	@source scripts/env.sh && cargo bench -p kijabi-benches

