@@ -1,3 +1,16 @@
 //! The Kubernetes API server, stateless, on any etcd v3 endpoint.
+//!
+//! Owns: the way of a request from the socket to the store and back. Must not know: how the store
+//! works inside; it is reached by the etcd protocol alone. A newcomer's trap: nothing is kept here
+//! that the store does not have; any number of these may run beside each other.
 
+pub mod admission;
+pub mod body;
+pub mod exchange;
+pub mod limits;
+pub mod request;
 pub mod status;
+pub mod storage;
+#[cfg(test)]
+mod testing;
+pub mod user;

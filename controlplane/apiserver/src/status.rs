@@ -427,6 +427,11 @@ impl ApiError {
         Self::new(503, "ServiceUnavailable", message, None)
     }
 
+    /// 500 with a bare text and no reason, as Kubernetes answers an error it does not know.
+    pub fn generic(message: impl Into<String>) -> Self {
+        Self::new(500, "", message, None)
+    }
+
     /// 500 `Internal error occurred: <why>`.
     pub fn internal(why: impl std::fmt::Display) -> Self {
         let message = why.to_string();

@@ -1,0 +1,160 @@
+//! Admission: what may still be changed or refused after authorization, before the store.
+//!
+//! Owns: the order of the plugins, which is Kubernetes' order. Must not know: how objects are
+//! stored; plugins look others up through [`Objects`]. A newcomer's trap: `admit` runs on a create
+//! before the strategy prepares the object, `validate` after the object is in its final form, and
+//! both run on dry runs too.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use kijabi_meta::kind::Kind;
+use serde_json::Value;
+
+use crate::status::{ApiError, GroupResource};
+use crate::user::User;
+
+/// What is done with the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// POST, or a PUT/PATCH that creates.
+    Create,
+    /// PUT or PATCH.
+    Update,
+    /// DELETE, once for each object of a deletecollection.
+    Delete,
+}
+
+/// The circumstances of one admission.
+#[derive(Debug)]
+pub struct Attributes<'a> {
+    /// Who asks.
+    pub user: &'a User,
+    /// What is done.
+    pub operation: Operation,
+    /// The kind whose resource is addressed.
+    pub kind: &'static Kind,
+    /// The subresource, empty for the object itself.
+    pub subresource: &'a str,
+    /// The namespace, empty for cluster-scoped objects.
+    pub namespace: &'a str,
+    /// The name; empty on a create with generateName.
+    pub name: &'a str,
+    /// The stored object, on update and delete.
+    pub old: Option<&'a Value>,
+    /// Whether nothing will be stored.
+    pub dry_run: bool,
+}
+
+impl Attributes<'_> {
+    /// The resource as error texts name it.
+    pub fn resource(&self) -> GroupResource<'static> {
+        GroupResource::of(self.kind)
+    }
+
+    /// Whether the object itself of `plural` in `group` is addressed, no subresource.
+    pub fn is_object(&self, group: &str, plural: &str) -> bool {
+        self.subresource.is_empty() && self.kind.group == group && self.kind.plural == plural
+    }
+
+    /// 403 with `why`.
+    pub fn forbidden(&self, why: &str) -> ApiError {
+        ApiError::forbidden(self.resource(), self.name, why)
+    }
+}
+
+/// How plugins see other objects.
+pub trait Objects: Send + Sync {
+    /// An object, as fresh as the watch cache.
+    fn get<'a>(&'a self, at: ObjectAt<'a>) -> BoxFuture<'a, Result<Option<Arc<Value>>, ApiError>>;
+
+    /// An object, as the store has it now.
+    fn get_live<'a>(
+        &'a self,
+        at: ObjectAt<'a>,
+    ) -> BoxFuture<'a, Result<Option<Arc<Value>>, ApiError>>;
+
+    /// All objects of a cluster-scoped resource, as fresh as the watch cache.
+    fn list<'a>(
+        &'a self,
+        group: &'a str,
+        plural: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Value>>, ApiError>>;
+}
+
+/// The place of an object.
+#[derive(Clone, Copy, Debug)]
+pub struct ObjectAt<'a> {
+    /// API group, empty for the core group.
+    pub group: &'a str,
+    /// The plural, such as `namespaces`.
+    pub plural: &'a str,
+    /// The namespace, empty for cluster-scoped objects.
+    pub namespace: &'a str,
+    /// The name.
+    pub name: &'a str,
+}
+
+/// One admission plugin.
+pub trait Plugin: Send + Sync {
+    /// The plugin's name, as `--enable-admission-plugins` has it.
+    fn name(&self) -> &'static str;
+
+    /// Changes or refuses an object that is about to be created or updated.
+    fn admit<'a>(
+        &'a self,
+        _attributes: &'a Attributes<'a>,
+        _object: &'a mut Value,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Refuses an operation. `object` is the final object, on a delete the stored one if known.
+    fn validate<'a>(
+        &'a self,
+        _attributes: &'a Attributes<'a>,
+        _object: Option<&'a Value>,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// The plugins, in order.
+pub struct Chain(Vec<Box<dyn Plugin>>);
+
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|plugin| plugin.name())).finish()
+    }
+}
+
+impl Chain {
+    /// A chain of `plugins`.
+    pub fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
+        Self(plugins)
+    }
+
+    /// The mutating pass: after decoding and defaulting, before the strategy prepares the object.
+    pub async fn admit(
+        &self,
+        attributes: &Attributes<'_>,
+        object: &mut Value,
+    ) -> Result<(), ApiError> {
+        for plugin in &self.0 {
+            plugin.admit(attributes, object).await?;
+        }
+        Ok(())
+    }
+
+    /// The validating pass: on the final object, and on every delete (before anything is stored).
+    pub async fn validate(
+        &self,
+        attributes: &Attributes<'_>,
+        object: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        for plugin in &self.0 {
+            plugin.validate(attributes, object).await?;
+        }
+        Ok(())
+    }
+}
