@@ -6,6 +6,9 @@ pub const REQUEST_BYTES_MAX: usize = 1_572_864;
 pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 /// Most operations in one branch of a transaction (`--max-txn-ops`).
 pub const TXN_OPS_MAX: usize = 128;
+/// Deepest nesting of transactions: below what the protobuf decoder takes, so that a request that
+/// was accepted can be read back from the log.
+pub const TXN_DEPTH_MAX: usize = 40;
 /// Proposals waiting for the batcher; a full queue answers `too many requests`.
 pub const PROPOSAL_QUEUE_MAX: usize = 16_384;
 /// Most commands in one Raft entry.

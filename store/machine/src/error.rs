@@ -55,6 +55,9 @@ pub enum Error {
     /// This member does not keep the leases' time (it is not the leader, or not yet).
     #[error("not a primary lessor")]
     NotPrimaryLessor,
+    /// A command that this version does not know.
+    #[error("unknown command")]
+    UnknownCommand,
     /// The durable state could not be read: the member must stop.
     #[error(transparent)]
     State(#[from] StateError),

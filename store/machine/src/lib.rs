@@ -5,33 +5,23 @@
 //! come out as a [`state::StateBatch`] that the caller stores together with the applied index
 //! (APPLY-1).
 
+mod apply;
+mod cluster;
 mod error;
 mod id;
+mod lease;
 mod machine;
-pub mod outcome;
+mod meta;
+mod mvcc;
+mod outcome;
+mod quota;
 pub mod state;
+mod txn;
 
 pub use error::Error;
 pub use id::LeaseId;
 pub use machine::{Machine, Settings};
-pub use outcome::{Applied, CompactStep, Outcome, RangePlan, RevisionEvents, TxnPlan};
-
-use kijabi_proto::command::command::Request;
-use kijabi_proto::etcdserverpb::TxnRequest;
-
-/// Whether a transaction holds no put and no delete at any depth: it needs no log entry.
-pub fn is_read_only(_request: &TxnRequest) -> bool {
-    todo!()
-}
-
-/// Whether a transaction holds a range, at any depth, that is not serializable: it needs a read
-/// barrier first.
-pub fn needs_read_barrier(_request: &TxnRequest) -> bool {
-    todo!()
-}
-
-/// What a request adds to the database at most, in bytes, as etcd's quota counts it (put: 256 plus
-/// key and value; lease: 64). 0 = never refused for space.
-pub fn quota_cost(_request: &Request) -> u64 {
-    todo!()
-}
+pub use mvcc::{History, HistoryLimit, KeyRange, PreviousPlan, RangePlan, Row, read_history};
+pub use outcome::{Applied, CompactStep, Outcome, RevisionEvents};
+pub use quota::quota_cost;
+pub use txn::{TxnPlan, is_read_only, needs_read_barrier};

@@ -6,12 +6,18 @@
 
 use std::sync::Arc;
 
-use kijabi_proto::command::{Batch, MemberAttributes};
+use kijabi_proto::command::MemberAttributes;
 use kijabi_proto::etcdserverpb as pb;
 
-use crate::outcome::{Applied, CompactStep, RangePlan, TxnPlan};
+use crate::cluster::Cluster;
+use crate::error::Error;
+use crate::id::LeaseId;
+use crate::lease::Leases;
+use crate::meta;
+use crate::mvcc::{Mvcc, PreviousPlan, RangePlan};
+use crate::outcome::{CompactStep, RevisionEvents};
 use crate::state::{StateError, StateReader};
-use crate::{Error, LeaseId};
+use crate::txn::TxnPlan;
 
 /// What the machine must know of the configuration. The same on every member.
 #[derive(Clone, Copy, Debug)]
@@ -28,136 +34,139 @@ impl Default for Settings {
 
 /// The state machine of one member. Wrap it in a read-write lock.
 pub struct Machine {
-    state: Arc<dyn StateReader>,
+    pub(crate) mvcc: Mvcc,
+    pub(crate) leases: Leases,
+    pub(crate) cluster: Cluster,
+    pub(crate) applied_index: u64,
+    pub(crate) applied_term: u64,
 }
 
 impl Machine {
     /// Rebuilds index, leases, alarms and members from durable state. Installing a snapshot is
-    /// opening the new state and putting this machine in the old one's place.
+    /// opening the new state and putting the new machine in the old one's place.
     pub fn open(state: Arc<dyn StateReader>, settings: Settings) -> Result<Self, StateError> {
-        let _ = settings;
-        Ok(Self { state })
-    }
-
-    /// Applies one log entry. `now_ms` is this member's monotonic clock, used for leases only if
-    /// this member is the leader. An empty batch only moves the applied index: use it for blank
-    /// and membership entries. After `Err` the machine's memory may be ahead of its state: stop.
-    pub fn apply(
-        &mut self,
-        now_ms: u64,
-        log_index: u64,
-        term: u64,
-        batch: &Batch,
-    ) -> Result<Applied, StateError> {
-        let _ = (now_ms, log_index, term, batch);
-        todo!()
+        let mut leases = Leases::open(&*state, settings.lease_ttl_seconds_min)?;
+        let cluster = Cluster::open(&*state)?;
+        let applied = |key| meta::read_i64(&*state, key).map(|n| n.unwrap_or(0).cast_unsigned());
+        let applied_index = applied(meta::APPLIED_INDEX)?;
+        let applied_term = applied(meta::APPLIED_TERM)?;
+        let mvcc = Mvcc::open(state, |key, lease| leases.attach(key, LeaseId(lease)))?;
+        Ok(Self { mvcc, leases, cluster, applied_index, applied_term })
     }
 
     /// The index of the last applied log entry; 0 for none.
     pub fn applied_index(&self) -> u64 {
-        todo!()
+        self.applied_index
     }
 
     /// The term of the last applied log entry; 0 for none.
     pub fn applied_term(&self) -> u64 {
-        todo!()
+        self.applied_term
     }
 
     /// The current revision; 1 for an empty store.
     pub fn revision(&self) -> i64 {
-        todo!()
+        self.mvcc.revision()
     }
 
     /// The revision of the last compaction asked for; -1 for none. It is readable itself.
     pub fn compacted_revision(&self) -> i64 {
-        todo!()
+        self.mvcc.compacted_revision()
     }
 
     /// How many keys there are in the index (live ones and those with history).
     pub fn key_count(&self) -> usize {
-        todo!()
+        self.mvcc.key_count()
     }
 
     /// Where the values are.
     pub fn state(&self) -> Arc<dyn StateReader> {
-        Arc::clone(&self.state)
+        self.mvcc.state()
     }
 
     /// Plans a range read at the machine's current revision or the one asked for.
     pub fn range(&self, request: &pb::RangeRequest) -> Result<RangePlan, Error> {
-        let _ = request;
-        todo!()
+        self.mvcc.plan_range(request, self.mvcc.revision())
     }
 
     /// Decides a transaction that holds no writes (see [`crate::is_read_only`]).
     pub fn txn_read(&self, request: &pb::TxnRequest) -> Result<TxnPlan, Error> {
-        let _ = request;
-        todo!()
+        TxnPlan::of(&self.mvcc, &self.leases, request)
+    }
+
+    /// Finds the previous values of events read with [`crate::read_history`].
+    pub fn plan_previous(&self, revisions: &[RevisionEvents]) -> PreviousPlan {
+        self.mvcc.plan_previous(revisions)
     }
 
     /// The revision up to which compaction has finished; below [`Self::compacted_revision`] while
     /// steps are due, also after a restart.
     pub fn compaction_finished(&self) -> i64 {
-        todo!()
+        self.mvcc.compaction_finished()
     }
 
     /// Runs one bounded step of the scheduled compaction; `None` if none is due. Write its state
     /// under the same lock, pause, and call again until `done`.
     pub fn compact_step(&mut self) -> Option<CompactStep> {
-        todo!()
+        self.mvcc.compact_step()
     }
 
     /// This member became the leader: every lease gets its full TTL plus `extend_ms` (LEASE-1).
     pub fn leases_promote(&mut self, now_ms: u64, extend_ms: u64) {
-        let _ = (now_ms, extend_ms);
-        todo!()
+        self.leases.promote(now_ms, extend_ms);
     }
 
     /// This member stopped being the leader: leases no longer expire here.
     pub fn leases_demote(&mut self) {
-        todo!()
+        self.leases.demote();
     }
 
     /// Whether this member keeps the leases' time.
     pub fn leases_primary(&self) -> bool {
-        todo!()
+        self.leases.primary()
     }
 
     /// Gives the lease its full TTL again and returns that TTL in seconds. Leader-local.
     pub fn lease_renew(&mut self, now_ms: u64, id: LeaseId) -> Result<i64, Error> {
-        let _ = (now_ms, id);
-        todo!()
+        self.leases.renew(now_ms, id)
     }
 
-    /// Remaining and granted time of a lease, and its keys if asked for.
+    /// Remaining and granted time of a lease, and its keys if asked for. Leader-local.
     pub fn lease_time_to_live(
         &self,
         now_ms: u64,
         request: &pb::LeaseTimeToLiveRequest,
     ) -> Result<pb::LeaseTimeToLiveResponse, Error> {
-        let _ = (now_ms, request);
-        todo!()
+        self.leases.time_to_live(now_ms, request)
     }
 
     /// All leases, in the order of their expiry and then of their ids.
     pub fn lease_ids(&self) -> Vec<LeaseId> {
-        todo!()
+        self.leases.ids()
     }
 
     /// At most `max` leases that have expired: propose them as one `LeaseRevokeMany`. They are
     /// listed again until they are revoked.
     pub fn leases_expired(&self, now_ms: u64, max: usize) -> Vec<LeaseId> {
-        let _ = (now_ms, max);
-        todo!()
+        self.leases.expired(now_ms, max)
     }
 
     /// The active alarms.
     pub fn alarms(&self) -> Vec<pb::AlarmMember> {
-        todo!()
+        self.cluster.alarms(pb::AlarmType::None)
     }
 
     /// What the members have said of themselves, in the order of their ids.
     pub fn members(&self) -> Vec<MemberAttributes> {
-        todo!()
+        self.cluster.members()
+    }
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine")
+            .field("revision", &self.revision())
+            .field("applied_index", &self.applied_index)
+            .finish_non_exhaustive()
     }
 }

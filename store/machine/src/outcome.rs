@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use kijabi_proto::{etcdserverpb as pb, mvccpb};
 
-use crate::Error;
-use crate::state::{StateBatch, StateReader};
+use crate::error::Error;
+use crate::state::StateBatch;
 
 /// What one log entry changed.
 #[derive(Debug, Default)]
@@ -62,28 +62,4 @@ pub struct CompactStep {
     pub state: StateBatch,
     /// Whether everything up to the compacted revision is gone now.
     pub done: bool,
-}
-
-/// A range read whose keys are known and whose values are still to be fetched.
-///
-/// The plan is made under the machine's read lock; [`RangePlan::fetch`] needs no lock.
-#[derive(Debug)]
-pub struct RangePlan {}
-
-impl RangePlan {
-    /// Reads the values. `Err(Compacted)` means that a compaction overtook the plan: plan again.
-    pub fn fetch(self, _state: &dyn StateReader) -> Result<pb::RangeResponse, Error> {
-        todo!()
-    }
-}
-
-/// A read-only transaction whose branch is decided and whose values are still to be fetched.
-#[derive(Debug)]
-pub struct TxnPlan {}
-
-impl TxnPlan {
-    /// Reads the values. `Err(Compacted)` means that a compaction overtook the plan: plan again.
-    pub fn fetch(self, _state: &dyn StateReader) -> Result<pb::TxnResponse, Error> {
-        todo!()
-    }
 }

@@ -1,0 +1,81 @@
+//! Which keys a request means.
+//!
+//! Owns: etcd's rules for `key` and `range_end`. Must not know: what is done with the keys. A
+//! newcomer's trap: no `range_end` is one key, while a `range_end` of one zero byte is every key
+//! from `key` on.
+
+use std::ops::Bound;
+
+/// The keys a request means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRange<'a> {
+    /// Just this key.
+    One(&'a [u8]),
+    /// From `from` up to but without `to`; without end if `to` is `None`.
+    Between {
+        /// The first key.
+        from: &'a [u8],
+        /// The first key that is not meant any more.
+        to: Option<&'a [u8]>,
+    },
+}
+
+impl<'a> KeyRange<'a> {
+    /// Reads a request's `key` and `range_end`.
+    pub fn of(key: &'a [u8], range_end: &'a [u8]) -> Self {
+        match range_end {
+            [] => Self::One(key),
+            [0] => Self::Between { from: key, to: None },
+            to => Self::Between { from: key, to: Some(to) },
+        }
+    }
+
+    /// Whether `key` is meant.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        match *self {
+            Self::One(one) => one == key,
+            Self::Between { from, to } => from <= key && to.is_none_or(|to| key < to),
+        }
+    }
+
+    /// Whether no key can be meant: the end is not beyond the start.
+    pub fn is_empty(&self) -> bool {
+        matches!(*self, Self::Between { from, to: Some(to) } if from >= to)
+    }
+
+    /// The bounds for an ordered map; `None` if the range is empty.
+    pub(crate) fn bounds(&self) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+        if self.is_empty() {
+            return None;
+        }
+        Some(match *self {
+            Self::One(key) => (Bound::Included(key), Bound::Included(key)),
+            Self::Between { from, to } => {
+                (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded))
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn range_end_decides_which_keys_are_meant() {
+        let cases: [(&[u8], &[u8], &[u8], bool); 9] = [
+            (b"a", b"", b"a", true),
+            (b"a", b"", b"aa", false),
+            (b"a", b"\0", b"zzz", true),
+            (b"b", b"\0", b"a", false),
+            (b"a", b"c", b"b", true),
+            (b"a", b"c", b"c", false),
+            (b"c", b"a", b"b", false),
+            (b"\0", b"\0", b"\0", true),
+            (b"a", b"a", b"a", false),
+        ];
+        for (key, end, probe, meant) in cases {
+            assert_eq!(KeyRange::of(key, end).contains(probe), meant, "{key:?} {end:?} {probe:?}");
+        }
+    }
+}

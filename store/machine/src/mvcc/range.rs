@@ -1,0 +1,168 @@
+//! Range reads: which rows answer a request, then their values.
+//!
+//! Owns: revisions asked for, limits, counts, filters and sorting. Must not know: how the answer
+//! is sent. A newcomer's trap: `count` is the number of keys in the range at that revision,
+//! whatever limit and filters say; the header's revision is the current one even for a read of
+//! the past.
+
+use std::cmp::Ordering;
+
+use kijabi_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use kijabi_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
+use kijabi_proto::mvccpb::KeyValue;
+
+use super::key_range::KeyRange;
+use super::row::Row;
+use super::store::{Mvcc, Rows, decode};
+use crate::error::Error;
+use crate::state::StateReader;
+
+/// Rows fetched at once.
+const FETCH_ROWS: usize = 256;
+
+/// A range read whose keys are known and whose values are still to be fetched.
+///
+/// The plan is made under the machine's read lock; [`RangePlan::fetch`] needs no lock.
+#[derive(Debug)]
+pub struct RangePlan {
+    rows: Vec<Row>,
+    count: i64,
+    revision: i64,
+    limit: usize,
+    keys_only: bool,
+    sort: Option<(SortTarget, SortOrder)>,
+    filter: Filter,
+}
+
+/// Bounds on mod and create revisions; 0 is no bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Filter {
+    mod_min: i64,
+    mod_max: i64,
+    create_min: i64,
+    create_max: i64,
+}
+
+impl Filter {
+    fn of(request: &RangeRequest) -> Self {
+        Self {
+            mod_min: request.min_mod_revision,
+            mod_max: request.max_mod_revision,
+            create_min: request.min_create_revision,
+            create_max: request.max_create_revision,
+        }
+    }
+
+    fn is_off(&self) -> bool {
+        [self.mod_min, self.mod_max, self.create_min, self.create_max] == [0; 4]
+    }
+
+    fn passes(&self, kv: &KeyValue) -> bool {
+        (self.mod_max == 0 || kv.mod_revision <= self.mod_max)
+            && (self.mod_min == 0 || kv.mod_revision >= self.mod_min)
+            && (self.create_max == 0 || kv.create_revision <= self.create_max)
+            && (self.create_min == 0 || kv.create_revision >= self.create_min)
+    }
+}
+
+impl Mvcc {
+    /// Plans a read; `current` is the revision the reader sees as the current one, which inside a
+    /// transaction that has written already is one ahead.
+    pub(crate) fn plan_range(
+        &self,
+        request: &RangeRequest,
+        current: i64,
+    ) -> Result<RangePlan, Error> {
+        let order =
+            SortOrder::try_from(request.sort_order).map_err(|_| Error::InvalidSortOption)?;
+        let target =
+            SortTarget::try_from(request.sort_target).map_err(|_| Error::InvalidSortOption)?;
+        if request.revision > current {
+            return Err(Error::FutureRevision);
+        }
+        let at = if request.revision <= 0 { current } else { request.revision };
+        if at < self.compacted_revision() {
+            return Err(Error::Compacted);
+        }
+        let range = KeyRange::of(&request.key, &request.range_end);
+        let filter = Filter::of(request);
+        let limit = usize::try_from(request.limit).unwrap_or(0);
+        // With a sort or a filter everything is fetched, and truncated at the end.
+        let natural = order == SortOrder::None && target == SortTarget::Key && filter.is_off();
+        let rows_max = match (request.count_only, natural && limit > 0) {
+            (true, _) => 0,
+            (false, true) => limit.saturating_add(1),
+            (false, false) => usize::MAX,
+        };
+        let mut rows = Vec::new();
+        let mut count = 0;
+        self.index.visit_at(range, at, |_, row| {
+            count += 1;
+            if rows.len() < rows_max {
+                rows.push(row);
+            }
+        });
+        if target == SortTarget::Key && order == SortOrder::Descend {
+            rows.reverse();
+        }
+        if target == SortTarget::Key && limit > 0 && filter.is_off() {
+            rows.truncate(limit.saturating_add(1));
+        }
+        let sort = (target != SortTarget::Key).then_some((target, order));
+        let keys_only = request.keys_only;
+        Ok(RangePlan { rows, count, revision: current, limit, keys_only, sort, filter })
+    }
+}
+
+impl RangePlan {
+    /// Reads the values. `Err(Compacted)` means that a compaction overtook the plan: plan again.
+    pub fn fetch(self, state: &dyn StateReader) -> Result<RangeResponse, Error> {
+        self.fetch_from(&state)
+    }
+
+    /// How many rows will be fetched at most.
+    pub fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn fetch_from(self, source: &impl Rows) -> Result<RangeResponse, Error> {
+        let mut kvs = Vec::with_capacity(self.rows.len().min(FETCH_ROWS));
+        for chunk in self.rows.chunks(FETCH_ROWS) {
+            for record in source.records(chunk)? {
+                let mut kv = decode(record.ok_or(Error::Compacted)?)?;
+                if !self.filter.passes(&kv) {
+                    continue;
+                }
+                if self.keys_only && self.sort.is_none() {
+                    kv.value.clear();
+                }
+                kvs.push(kv);
+            }
+        }
+        if let Some((target, order)) = self.sort {
+            kvs.sort_by(|a, b| match order {
+                SortOrder::Descend => compare(target, b, a),
+                SortOrder::None | SortOrder::Ascend => compare(target, a, b),
+            });
+        }
+        let more = self.limit > 0 && kvs.len() > self.limit;
+        if more {
+            kvs.truncate(self.limit);
+        }
+        if self.keys_only {
+            kvs.iter_mut().for_each(|kv| kv.value.clear());
+        }
+        let header = Some(ResponseHeader { revision: self.revision, ..Default::default() });
+        Ok(RangeResponse { header, kvs, more, count: self.count })
+    }
+}
+
+fn compare(target: SortTarget, a: &KeyValue, b: &KeyValue) -> Ordering {
+    match target {
+        SortTarget::Key => a.key.cmp(&b.key),
+        SortTarget::Version => a.version.cmp(&b.version),
+        SortTarget::Create => a.create_revision.cmp(&b.create_revision),
+        SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
+        SortTarget::Value => a.value.cmp(&b.value),
+    }
+}

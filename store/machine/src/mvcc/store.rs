@@ -1,0 +1,143 @@
+//! The store of revisions: index in memory, rows in the durable state, overlay in between.
+//!
+//! Owns: the current and the compacted revision, opening from durable state, reading single
+//! records. Must not know: requests. A newcomer's trap: the current revision is stored by itself;
+//! it must not be derived from the last row, which compaction may delete (etcd#17780).
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kijabi_proto::mvccpb::KeyValue;
+use prost::Message as _;
+
+use super::compact::Compaction;
+use super::index::{Current, Index};
+use super::key_range::KeyRange;
+use super::row::Row;
+use crate::meta;
+use crate::state::{StateError, StateReader, Table};
+
+/// Revisions of keys.
+pub(crate) struct Mvcc {
+    pub(super) state: Arc<dyn StateReader>,
+    pub(super) index: Index,
+    /// Invariant (REV-1): grows by one per mutating command.
+    pub(super) revision: i64,
+    pub(super) compaction: Compaction,
+    /// Rows of the batch being applied: they are not in the state yet.
+    pub(super) overlay: HashMap<Row, Bytes>,
+}
+
+/// Reads records by their rows.
+pub(crate) trait Rows {
+    /// The records of `rows`, in their order.
+    fn records(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, StateError>;
+}
+
+impl Rows for &dyn StateReader {
+    fn records(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, StateError> {
+        let keys: Vec<Vec<u8>> = rows.iter().map(|row| row.key()).collect();
+        self.multi_get(Table::Key, &keys)
+    }
+}
+
+impl Rows for Mvcc {
+    fn records(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, StateError> {
+        if self.overlay.is_empty() {
+            return (&*self.state).records(rows);
+        }
+        let mut records: Vec<Option<Bytes>> =
+            rows.iter().map(|row| self.overlay.get(row).cloned()).collect();
+        let (places, missing): (Vec<usize>, Vec<Row>) =
+            rows.iter().enumerate().filter(|(at, _)| records[*at].is_none()).unzip();
+        for (place, record) in places.into_iter().zip((&*self.state).records(&missing)?) {
+            records[place] = record;
+        }
+        Ok(records)
+    }
+}
+
+/// Decodes a stored record; key and value stay slices of it.
+pub(super) fn decode(record: Bytes) -> Result<KeyValue, StateError> {
+    KeyValue::decode(record).map_err(|error| StateError(format!("record of a key: {error}")))
+}
+
+impl Mvcc {
+    /// Rebuilds the index. `attach` is told of each key that holds a lease now.
+    pub(crate) fn open(
+        state: Arc<dyn StateReader>,
+        mut leased: impl FnMut(&[u8], i64),
+    ) -> Result<Self, StateError> {
+        let mut index = Index::default();
+        let mut failed = None;
+        let mut newest = 1;
+        state.scan(Table::Key, &[], None, &mut |key, value| {
+            let Some(row) = Row::parse(key) else {
+                failed = Some(StateError(format!("not a row's key: {key:?}")));
+                return ControlFlow::Break(());
+            };
+            match KeyValue::decode(value) {
+                Ok(kv) => {
+                    index.restore(&kv.key, row, kv.create_revision, kv.version);
+                    leased(&kv.key, if row.tombstone { 0 } else { kv.lease });
+                    newest = row.main;
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    failed = Some(StateError(format!("record of {row:?}: {error}")));
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let compaction = Compaction::open(&*state)?;
+        let revision = meta::read_i64(&*state, meta::REVISION)?.unwrap_or(1);
+        let revision = revision.max(newest).max(compaction.scheduled());
+        Ok(Self { state, index, revision, compaction, overlay: HashMap::new() })
+    }
+
+    /// The current revision.
+    pub(crate) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// How many keys the index holds.
+    pub(crate) fn key_count(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The durable state.
+    pub(crate) fn state(&self) -> Arc<dyn StateReader> {
+        Arc::clone(&self.state)
+    }
+
+    /// Forgets the overlay: the caller is about to write it.
+    pub(crate) fn clear_overlay(&mut self) {
+        self.overlay.clear();
+    }
+
+    /// Whether the key is there now.
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        self.index.current(key).is_some()
+    }
+
+    /// Visits the keys of `range` that exist now, in key order.
+    pub(crate) fn visit_current(&self, range: KeyRange<'_>, visit: impl FnMut(&[u8], Current)) {
+        self.index.visit_current(range, visit);
+    }
+
+    /// One record as a key-value pair.
+    pub(crate) fn record(&self, row: Row) -> Result<KeyValue, StateError> {
+        if let Some(record) = self.overlay.get(&row) {
+            return decode(record.clone());
+        }
+        match self.state.get(Table::Key, &row.key())? {
+            Some(record) => decode(record),
+            None => Err(StateError(format!("no record of {row:?}, which the index names"))),
+        }
+    }
+}

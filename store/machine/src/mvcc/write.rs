@@ -1,0 +1,141 @@
+//! Writing: one command's changes, all at one new revision.
+//!
+//! Owns: how a put or a delete becomes a row, an index entry, an event and a lease attachment.
+//! Must not know: whether the command may be carried out; that is decided before. A newcomer's
+//! trap: nothing here may fail but reading the state, because the index changes at once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kijabi_base::check;
+use kijabi_proto::mvccpb::{Event, KeyValue, event::EventType};
+use prost::Message as _;
+
+use super::history::deletion;
+use super::key_range::KeyRange;
+use super::row::Row;
+use super::store::{Mvcc, decode};
+use crate::id::LeaseId;
+use crate::lease::Leases;
+use crate::outcome::RevisionEvents;
+use crate::state::{StateBatch, StateError, Table};
+
+/// The changes of one command.
+pub(crate) struct Write<'a> {
+    /// What is written to.
+    pub(crate) mvcc: &'a mut Mvcc,
+    /// Which key holds which lease.
+    pub(crate) leases: &'a mut Leases,
+    batch: &'a mut StateBatch,
+    events: Vec<Event>,
+}
+
+impl<'a> Write<'a> {
+    /// Begins a command's changes; they go to `batch`.
+    pub(crate) fn begin(
+        mvcc: &'a mut Mvcc,
+        leases: &'a mut Leases,
+        batch: &'a mut StateBatch,
+    ) -> Self {
+        Self { mvcc, leases, batch, events: Vec::new() }
+    }
+
+    /// The revision a read inside the command sees: the new one after the first change.
+    pub(crate) fn revision(&self) -> i64 {
+        self.mvcc.revision + i64::from(!self.events.is_empty())
+    }
+
+    /// The revision the changes get.
+    pub(crate) fn next_revision(&self) -> i64 {
+        self.mvcc.revision + 1
+    }
+
+    /// The key's present value.
+    pub(crate) fn current(&self, key: &[u8]) -> Result<Option<KeyValue>, StateError> {
+        self.mvcc.index.current(key).map(|current| self.mvcc.record(current.row)).transpose()
+    }
+
+    /// Sets a key; returns what it was.
+    pub(crate) fn put(
+        &mut self,
+        key: &Bytes,
+        value: Bytes,
+        lease: LeaseId,
+    ) -> Result<Option<KeyValue>, StateError> {
+        let previous = self.current(key)?;
+        let row = self.next_row(false);
+        let current = self.mvcc.index.put(key, row);
+        let kv = KeyValue {
+            key: key.clone(),
+            create_revision: current.created,
+            mod_revision: row.main,
+            version: current.version,
+            value,
+            lease: lease.0,
+        };
+        let record = Bytes::from(kv.encode_to_vec());
+        // Decoded again so that the event holds slices of the record and not of the whole request.
+        let kv = decode(record.clone())?;
+        self.store(row, record);
+        self.leases.attach(key, lease);
+        self.events.push(Event {
+            r#type: EventType::Put.into(),
+            kv: Some(kv),
+            prev_kv: previous.clone(),
+        });
+        Ok(previous)
+    }
+
+    /// Deletes the keys of `range`; returns what they were, in key order.
+    pub(crate) fn delete_range(
+        &mut self,
+        range: KeyRange<'_>,
+    ) -> Result<Vec<KeyValue>, StateError> {
+        let mut rows = Vec::new();
+        self.mvcc.index.visit_current(range, |_, current| rows.push(current.row));
+        let mut deleted = Vec::with_capacity(rows.len());
+        for row in rows {
+            let previous = self.mvcc.record(row)?;
+            self.delete(previous.clone())?;
+            deleted.push(previous);
+        }
+        Ok(deleted)
+    }
+
+    fn delete(&mut self, previous: KeyValue) -> Result<(), StateError> {
+        let row = self.next_row(true);
+        self.mvcc.index.delete(&previous.key, row);
+        let record = KeyValue { key: previous.key.clone(), ..Default::default() };
+        let record = Bytes::from(record.encode_to_vec());
+        let key = decode(record.clone())?.key;
+        self.store(row, record);
+        self.leases.attach(&previous.key, LeaseId::NONE);
+        self.events.push(Event { prev_kv: Some(previous), ..deletion(key, row.main) });
+        Ok(())
+    }
+
+    fn next_row(&self, tombstone: bool) -> Row {
+        let sub = u32::try_from(self.events.len()).expect("a command changes far fewer keys");
+        Row { main: self.next_revision(), sub, tombstone }
+    }
+
+    fn store(&mut self, row: Row, record: Bytes) {
+        self.mvcc.overlay.insert(row, record.clone());
+        self.batch.put(Table::Key, row.key(), record);
+    }
+
+    /// Ends the command: if it changed anything there is a new revision with these events.
+    pub(crate) fn end(self) -> Option<Arc<RevisionEvents>> {
+        if self.events.is_empty() {
+            return None;
+        }
+        let revision = self.next_revision();
+        check!(
+            Rev1,
+            self.events.iter().all(|e| e.kv.as_ref().is_some_and(|kv| kv.mod_revision == revision)),
+            "an event is not of revision {revision}"
+        );
+        self.mvcc.revision = revision;
+        Some(Arc::new(RevisionEvents { revision, events: self.events }))
+    }
+}

@@ -1,0 +1,133 @@
+//! Carrying out puts, deletes and transactions.
+//!
+//! Owns: the answers to them. Must not know: the log. A newcomer's trap: inside a transaction a
+//! read sees the transaction's own writes, and its header says the new revision from the first
+//! write on.
+
+use kijabi_proto::etcdserverpb::request_op::Request;
+use kijabi_proto::etcdserverpb::response_op::Response;
+use kijabi_proto::etcdserverpb::{
+    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, ResponseHeader,
+    ResponseOp, TxnRequest, TxnResponse,
+};
+
+use super::path::{Path, branch, check_lease, decide};
+use crate::error::Error;
+use crate::id::LeaseId;
+use crate::lease::Leases;
+use crate::mvcc::{KeyRange, Mvcc, RangePlan, Write};
+use crate::state::{StateError, StateReader};
+
+fn header(revision: i64) -> Option<ResponseHeader> {
+    Some(ResponseHeader { revision, ..Default::default() })
+}
+
+/// Carries out a put.
+pub(crate) fn put(write: &mut Write<'_>, request: &PutRequest) -> Result<PutResponse, Error> {
+    check_lease(write.leases, LeaseId(request.lease))?;
+    put_checked(write, request)
+}
+
+fn put_checked(write: &mut Write<'_>, request: &PutRequest) -> Result<PutResponse, Error> {
+    let mut value = request.value.clone();
+    let mut lease = LeaseId(request.lease);
+    if request.ignore_value || request.ignore_lease {
+        let current = write.current(&request.key)?.ok_or(Error::KeyNotFound)?;
+        if request.ignore_value {
+            value = current.value;
+        }
+        if request.ignore_lease {
+            lease = LeaseId(current.lease);
+        }
+    }
+    let previous = write.put(&request.key, value, lease)?;
+    let prev_kv = previous.filter(|_| request.prev_kv);
+    Ok(PutResponse { header: header(write.next_revision()), prev_kv })
+}
+
+/// Carries out a delete.
+pub(crate) fn delete_range(
+    write: &mut Write<'_>,
+    request: &DeleteRangeRequest,
+) -> Result<DeleteRangeResponse, StateError> {
+    let previous = write.delete_range(KeyRange::of(&request.key, &request.range_end))?;
+    let deleted = previous.len() as i64;
+    let prev_kvs = if request.prev_kv { previous } else { Vec::new() };
+    Ok(DeleteRangeResponse { header: header(write.revision()), deleted, prev_kvs })
+}
+
+/// Carries out a transaction: decides, checks, and only then writes.
+pub(crate) fn txn(write: &mut Write<'_>, request: &TxnRequest) -> Result<TxnResponse, Error> {
+    let mut path = decide(write.mvcc, write.leases, request)?;
+    let mut response = execute(write, request, &mut path)?;
+    response.header = header(write.revision());
+    Ok(response)
+}
+
+fn execute(
+    write: &mut Write<'_>,
+    request: &TxnRequest,
+    path: &mut Path,
+) -> Result<TxnResponse, Error> {
+    let succeeded = path.pop_front().expect("one decision was made for each transaction");
+    let mut responses =
+        Vec::with_capacity(request.success.len().min(branch(request, succeeded).len()));
+    for op in branch(request, succeeded) {
+        let response = match &op.request {
+            Some(Request::RequestRange(range)) => {
+                let plan = write.mvcc.plan_range(range, write.revision())?;
+                Some(Response::ResponseRange(plan.fetch_from(&*write.mvcc)?))
+            }
+            Some(Request::RequestPut(put)) => Some(Response::ResponsePut(put_checked(write, put)?)),
+            Some(Request::RequestDeleteRange(delete)) => {
+                Some(Response::ResponseDeleteRange(delete_range(write, delete)?))
+            }
+            Some(Request::RequestTxn(nested)) => {
+                Some(Response::ResponseTxn(execute(write, nested, path)?))
+            }
+            None => None,
+        };
+        responses.push(ResponseOp { response });
+    }
+    // The header of a nested answer is there but empty, as etcd's is.
+    Ok(TxnResponse { header: Some(ResponseHeader::default()), succeeded, responses })
+}
+
+/// A read-only transaction whose branch is decided and whose values are still to be fetched.
+#[derive(Debug)]
+pub struct TxnPlan {
+    succeeded: bool,
+    revision: i64,
+    ranges: Vec<RangePlan>,
+}
+
+impl TxnPlan {
+    /// Plans a transaction that is [`super::is_read_only`]; other operations are left out.
+    pub(crate) fn of(mvcc: &Mvcc, leases: &Leases, request: &TxnRequest) -> Result<Self, Error> {
+        let path = decide(mvcc, leases, request)?;
+        let succeeded = path.front().copied().unwrap_or_default();
+        let revision = mvcc.revision();
+        let ranges = branch(request, succeeded)
+            .iter()
+            .filter_map(|op| match &op.request {
+                Some(Request::RequestRange(range)) => Some(range),
+                _ => None,
+            })
+            .map(|range: &RangeRequest| mvcc.plan_range(range, revision))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { succeeded, revision, ranges })
+    }
+
+    /// Reads the values. `Err(Compacted)` means that a compaction overtook the plan: plan again.
+    pub fn fetch(self, state: &dyn StateReader) -> Result<TxnResponse, Error> {
+        let responses = self
+            .ranges
+            .into_iter()
+            .map(|plan| {
+                let response = Some(Response::ResponseRange(plan.fetch(state)?));
+                Ok(ResponseOp { response })
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(TxnResponse { header: header(self.revision), succeeded: self.succeeded, responses })
+    }
+}
