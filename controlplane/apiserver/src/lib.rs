@@ -6,8 +6,11 @@
 
 pub mod admission;
 pub mod body;
+pub mod cache;
+pub mod config;
 pub mod exchange;
 pub mod limits;
+pub mod pki;
 pub mod request;
 pub mod status;
 pub mod storage;
