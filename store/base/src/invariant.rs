@@ -47,7 +47,9 @@ pub fn violations() -> u64 {
 pub fn violated(id: Invariant, detail: std::fmt::Arguments<'_>) {
     VIOLATIONS.fetch_add(1, Ordering::Relaxed);
     tracing::error!(invariant = ?id, %detail, "invariant violated");
-    assert!(!cfg!(debug_assertions), "invariant {id:?} violated: {detail}");
+    #[cfg(debug_assertions)]
+    panic!("invariant {id:?} violated: {detail}");
+    #[cfg(not(debug_assertions))]
     if id.is_fatal() {
         std::process::exit(EXIT_INVARIANT);
     }
