@@ -4,7 +4,7 @@ set -euo pipefail
 declare -A packages=(
     [build]="build-essential pkg-config libclang-dev protobuf-compiler libprotobuf-dev xz-utils"
     [run]="containerd runc containernetworking-plugins nftables iptables iproute2 busybox-static curl"
-    [test]="etcd-server etcd-client docker-registry python3 python3-pip unzip procps"
+    [test]="openssl etcd-server etcd-client docker-registry python3 python3-pip unzip procps"
 )
 missing=()
 for group in "$@"; do

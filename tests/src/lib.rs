@@ -6,6 +6,7 @@
 //! change build it first (`cargo build -p kijabi`).
 
 pub mod cluster;
+pub mod curl;
 pub mod kubectl;
 pub mod poll;
 pub mod process;
