@@ -5,8 +5,14 @@
 //! A newcomer's trap: an object is a [`serde_json::Value`]; what makes it a Pod is the schema and
 //! the entry in [`kind::KINDS`], not a Rust type.
 
+pub mod codec;
 pub mod field;
 pub mod kind;
+pub mod name;
+pub mod objectmeta;
+pub mod quantity;
+pub mod schema;
+pub mod selector;
 
 /// An API object, or a part of one.
 pub type Object = serde_json::Value;
