@@ -5,6 +5,9 @@
 //! before the strategy prepares the object, `validate` after the object is in its final form, and
 //! both run on dry runs too.
 
+#[cfg(test)]
+pub(crate) mod fixture;
+
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
