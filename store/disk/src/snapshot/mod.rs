@@ -1,0 +1,188 @@
+//! Snapshots of the state: as linked files on this machine, and as a checksummed stream.
+//!
+//! Owns: taking, streaming, verifying and installing them. Must not know: who sends or receives. A
+//! newcomer's trap: a received snapshot becomes the state by one atomic replacement of a pointer;
+//! whatever a crash leaves half done is removed at the next start.
+
+mod stream;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kijabi_machine::state::StateError;
+
+pub use stream::{StreamError, receive, send};
+
+use crate::small;
+use crate::state::State;
+
+/// The folder of the states: the current one, and others while a snapshot comes or goes.
+#[derive(Clone, Debug)]
+pub struct StateHome {
+    dir: PathBuf,
+}
+
+/// A state as it was at one moment, in files linked with the current ones. Removed when dropped.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+}
+
+const CURRENT: &str = "CURRENT";
+const FIRST: &str = "state-1";
+
+// === impl StateHome ===
+
+impl StateHome {
+    /// Opens the current state in `dir`, or begins an empty one, and removes leftovers.
+    pub fn open(dir: &Path) -> Result<(Self, State), StateError> {
+        let failed = |error: io::Error| StateError(format!("{}: {error}", dir.display()));
+        crate::vfs::Vfs::create_dir(&crate::vfs::RealVfs, dir).map_err(failed)?;
+        let current = match small::load(&dir.join(CURRENT)).map_err(failed)? {
+            Some(name) => String::from_utf8_lossy(&name).into_owned(),
+            None => FIRST.to_owned(),
+        };
+        for entry in std::fs::read_dir(dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != current && (name.starts_with("state-") || name.starts_with("checkpoint-")) {
+                std::fs::remove_dir_all(entry.path()).map_err(failed)?;
+            }
+        }
+        let state = State::open(&dir.join(current))?;
+        Ok((Self { dir: dir.to_owned() }, state))
+    }
+
+    /// Links the state as it is now; the caller keeps writers away.
+    pub fn checkpoint(&self, state: &State, name: &str) -> Result<Checkpoint, StateError> {
+        let path = self.dir.join(format!("checkpoint-{name}"));
+        remove(&path)?;
+        state.checkpoint(&path)?;
+        Ok(Checkpoint { path })
+    }
+
+    /// A place for a state that is being received.
+    pub fn stage(&self) -> Result<PathBuf, StateError> {
+        let path = self.dir.join(format!("state-{}", kijabi_base::rng::positive_i64()));
+        remove(&path)?;
+        Ok(path)
+    }
+
+    /// Makes a staged, flushed state the current one, atomically.
+    pub fn adopt(&self, staged: &State) -> Result<(), StateError> {
+        let name = staged.path().file_name().unwrap_or_default().as_encoded_bytes();
+        small::save(&self.dir.join(CURRENT), name)
+            .map_err(|error| StateError(format!("{}: {error}", self.dir.display())))
+    }
+}
+
+// === impl Checkpoint ===
+
+impl Checkpoint {
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens it.
+    pub fn open(&self) -> Result<State, StateError> {
+        State::open(&self.path)
+    }
+}
+
+impl Drop for Checkpoint {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.path) {
+            tracing::warn!(%error, "cannot remove a checkpoint; the next start will");
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<(), StateError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StateError(format!("{}: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use bytes::Bytes;
+    use kijabi_machine::state::{StateBatch, StateReader as _, Table};
+
+    use super::*;
+
+    fn filled(state: &State, count: u32, value: &[u8]) {
+        let mut batch = StateBatch::default();
+        for number in 0..count {
+            batch.put(Table::Key, number.to_be_bytes().to_vec(), Bytes::copy_from_slice(value));
+            batch.put(Table::Meta, number.to_be_bytes().to_vec(), Bytes::from_static(b"m"));
+        }
+        state.write(&batch).unwrap();
+    }
+
+    fn stream_of(state: &State) -> Vec<u8> {
+        let mut stream = Vec::new();
+        send(state, &mut |bytes| {
+            stream.extend_from_slice(&bytes);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        stream
+    }
+
+    #[test]
+    fn a_streamed_state_arrives_whole_and_takes_the_current_ones_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, source) = StateHome::open(&dir.path().join("a")).unwrap();
+        filled(&source, 3000, &[7; 300]);
+        let stream = stream_of(&source);
+        let (home, state) = StateHome::open(&dir.path().join("b")).unwrap();
+        filled(&state, 5, b"old");
+        let staged = receive(&mut &stream[..], &home.stage().unwrap()).unwrap();
+        home.adopt(&staged).unwrap();
+        drop((state, staged));
+        let (_, state) = StateHome::open(&dir.path().join("b")).unwrap();
+        let value = state.get(Table::Key, &2999_u32.to_be_bytes()).unwrap();
+        assert_eq!(value.as_deref(), Some(&[7; 300][..]));
+        let folders = std::fs::read_dir(dir.path().join("b")).unwrap().count();
+        assert_eq!(folders, 2, "CURRENT and the state it names");
+    }
+
+    #[test]
+    fn a_half_received_state_does_not_survive_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, state) = StateHome::open(dir.path()).unwrap();
+        filled(&state, 5, b"old");
+        state.flush().unwrap();
+        let stream = stream_of(&state);
+        let cut = &stream[..stream.len() - 1];
+        let error = receive(&mut &cut[..], &home.stage().unwrap()).err().unwrap();
+        assert!(error.to_string().contains("ends too early"), "{error}");
+        drop(state);
+        let (_, state) = StateHome::open(dir.path()).unwrap();
+        assert!(state.get(Table::Key, &4_u32.to_be_bytes()).unwrap().is_some());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn any_flipped_bit_or_cut_of_a_stream_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, state) = StateHome::open(&dir.path().join("a")).unwrap();
+        filled(&state, 2, b"v");
+        let stream = stream_of(&state);
+        for bit in 0..stream.len() * 8 {
+            let mut flipped = stream.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(stream::verify(&mut &flipped[..]).is_err(), "bit {bit}");
+        }
+        for cut in 0..stream.len() {
+            assert!(stream::verify(&mut &stream[..cut]).is_err(), "cut at {cut}");
+        }
+        stream::verify(&mut &stream[..]).unwrap();
+    }
+}

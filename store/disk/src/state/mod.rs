@@ -1,0 +1,264 @@
+//! The durable state in RocksDB: one column family for each table.
+//!
+//! Owns: how tables are kept, read and written. Must not know: what the values mean. A newcomer's
+//! trap: a written batch is visible at once but durable only after a flush, all tables together,
+//! so what a crash leaves is the state at some earlier applied index, whole (APPLY-1).
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use kijabi_base::limits;
+use kijabi_machine::state::{StateBatch, StateError, StateOp, StateReader, Table};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+};
+
+/// The state of one member. Readers and the one writer share it.
+pub struct State {
+    db: DB,
+    path: PathBuf,
+    cache: Cache,
+}
+
+/// How large the database is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Bytes that the files and the memory not yet in files take.
+    pub total: u64,
+    /// Bytes that live data takes of it, as far as RocksDB can tell.
+    pub in_use: u64,
+}
+
+/// What [`State::scan_all`] calls with each table, key and value.
+pub type VisitPair<'a> = dyn FnMut(Table, &[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+// === impl State ===
+
+impl State {
+    /// Opens the state in `path`, or begins an empty one.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let cache = Cache::new_lru_cache(limits::STATE_BLOCK_CACHE_BYTES);
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        // RocksDB's own log is off, so all tables must reach the disk together (APPLY-1).
+        options.set_atomic_flush(true);
+        options.set_db_write_buffer_size(limits::STATE_WRITE_BUFFER_BYTES);
+        options.set_max_background_jobs(2);
+        options.set_keep_log_file_num(2);
+        options.set_max_log_file_size(1 << 20);
+        options.set_stats_dump_period_sec(0);
+        options.set_max_open_files(512);
+        options.set_paranoid_checks(true);
+        let families = Table::ALL
+            .iter()
+            .map(|table| ColumnFamilyDescriptor::new(table.name(), family_options(&cache)));
+        let db = DB::open_cf_descriptors(&options, path, families).map_err(failed)?;
+        Ok(Self { db, path: path.to_owned(), cache })
+    }
+
+    /// Writes a batch, whole.
+    pub fn write(&self, batch: &StateBatch) -> Result<(), StateError> {
+        let mut writes = WriteBatch::default();
+        for op in &batch.ops {
+            match op {
+                StateOp::Put { table, key, value } => {
+                    writes.put_cf(self.family(*table), key, value);
+                }
+                StateOp::Delete { table, key } => writes.delete_cf(self.family(*table), key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.write_opt(writes, &options).map_err(failed)
+    }
+
+    /// Makes everything written so far durable.
+    pub fn flush(&self) -> Result<(), StateError> {
+        let families: Vec<&ColumnFamily> =
+            Table::ALL.iter().map(|table| self.family(*table)).collect();
+        let mut options = rocksdb::FlushOptions::default();
+        options.set_wait(true);
+        self.db.flush_cfs_opt(&families, &options).map_err(failed)
+    }
+
+    /// How large the database is.
+    pub fn size(&self) -> Result<StateSize, StateError> {
+        let mut size = StateSize::default();
+        for table in Table::ALL {
+            let family = self.family(table);
+            let number = |name: &str| {
+                self.db.property_int_value_cf(family, name).map(Option::unwrap_or_default)
+            };
+            let files = number("rocksdb.total-sst-files-size").map_err(failed)?;
+            let live = number("rocksdb.estimate-live-data-size").map_err(failed)?;
+            let memory = number("rocksdb.cur-size-all-mem-tables").map_err(failed)?;
+            size.total += files + memory;
+            size.in_use += live.min(files) + memory;
+        }
+        Ok(size)
+    }
+
+    /// Bytes of blocks in the cache.
+    pub fn cached_bytes(&self) -> usize {
+        self.cache.get_usage()
+    }
+
+    /// Rewrites the files without what was deleted. Reads and writes go on meanwhile.
+    pub fn compact_files(&self) {
+        for table in Table::ALL {
+            self.db.compact_range_cf(self.family(table), None::<&[u8]>, None::<&[u8]>);
+        }
+    }
+
+    /// Links the state as it is now into the new folder `to`, durable.
+    pub fn checkpoint(&self, to: &Path) -> Result<(), StateError> {
+        let checkpoint = rocksdb::checkpoint::Checkpoint::new(&self.db).map_err(failed)?;
+        checkpoint.create_checkpoint(to).map_err(failed)
+    }
+
+    /// Visits all pairs of all tables on one consistent view, until `visit` breaks.
+    pub fn scan_all(&self, visit: &mut VisitPair<'_>) -> Result<(), StateError> {
+        let snapshot = self.db.snapshot();
+        for table in Table::ALL {
+            let mut options = ReadOptions::default();
+            options.fill_cache(false);
+            let pairs = snapshot.iterator_cf_opt(self.family(table), options, IteratorMode::Start);
+            for pair in pairs {
+                let (key, value) = pair.map_err(failed)?;
+                if visit(table, &key, &value).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn family(&self, table: Table) -> &ColumnFamily {
+        self.db.cf_handle(table.name()).expect("all tables are opened with the database")
+    }
+}
+
+fn family_options(cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_bloom_filter(10.0, false);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(limits::STATE_WRITE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(3);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options
+}
+
+fn failed(error: rocksdb::Error) -> StateError {
+    StateError(error.into_string())
+}
+
+// === impl StateReader ===
+
+impl StateReader for State {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        let value = self.db.get_pinned_cf(self.family(table), key).map_err(failed)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
+        let values = self.db.batched_multi_get_cf(self.family(table), keys, false);
+        values
+            .into_iter()
+            .map(|value| Ok(value.map_err(failed)?.map(|value| Bytes::copy_from_slice(&value))))
+            .collect()
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        let mut options = ReadOptions::default();
+        if let Some(to) = to {
+            options.set_iterate_upper_bound(to);
+        }
+        let mode = IteratorMode::From(from, Direction::Forward);
+        for pair in self.db.iterator_cf_opt(self.family(table), options, mode) {
+            let (key, value) = pair.map_err(failed)?;
+            if visit(&key, &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(pairs: &[(&str, &str)]) -> StateBatch {
+        let mut batch = StateBatch::default();
+        for (key, value) in pairs {
+            batch.put(Table::Key, key.as_bytes(), Bytes::copy_from_slice(value.as_bytes()));
+        }
+        batch
+    }
+
+    fn scanned(state: &State, from: &str, to: Option<&str>) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut visit = |key: &[u8], value: &[u8]| {
+            keys.push(format!(
+                "{}={}",
+                String::from_utf8_lossy(key),
+                String::from_utf8_lossy(value)
+            ));
+            ControlFlow::Continue(())
+        };
+        state.scan(Table::Key, from.as_bytes(), to.map(str::as_bytes), &mut visit).unwrap();
+        keys
+    }
+
+    #[test]
+    fn a_batch_is_visible_at_once_and_durable_after_a_flush() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        state.write(&batch(&[("a", "1"), ("b", "2"), ("c", "3")])).unwrap();
+        assert_eq!(scanned(&state, "a", Some("c")), ["a=1", "b=2"]);
+        assert_eq!(state.get(Table::Key, b"c").unwrap().as_deref(), Some(&b"3"[..]));
+        assert_eq!(state.get(Table::Meta, b"c").unwrap(), None);
+        let keys = [b"c".to_vec(), b"x".to_vec(), b"a".to_vec()];
+        let found: Vec<_> =
+            state.multi_get(Table::Key, &keys).unwrap().into_iter().map(|v| v.is_some()).collect();
+        assert_eq!(found, [true, false, true]);
+        state.flush().unwrap();
+        let mut deletion = StateBatch::default();
+        deletion.delete(Table::Key, b"a".to_vec());
+        state.write(&deletion).unwrap();
+        assert_eq!(scanned(&state, "", None), ["b=2", "c=3"]);
+        assert!(state.size().unwrap().total > 0);
+    }
+
+    #[test]
+    fn a_checkpoint_keeps_the_state_of_its_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state")).unwrap();
+        state.write(&batch(&[("a", "1")])).unwrap();
+        let to = dir.path().join("checkpoint");
+        state.checkpoint(&to).unwrap();
+        state.write(&batch(&[("a", "2")])).unwrap();
+        let then = State::open(&to).unwrap();
+        assert_eq!(scanned(&then, "", None), ["a=1"]);
+        assert_eq!(scanned(&state, "", None), ["a=2"]);
+    }
+}

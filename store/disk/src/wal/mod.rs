@@ -1,0 +1,360 @@
+//! The Raft log: votes and entries in one ordered, segmented, checksummed write-ahead log.
+//!
+//! Owns: durability of what Raft must not forget. Must not know: Raft's rules, or what an entry or
+//! a vote holds. A newcomer's trap: [`Wal::append`] returns before anything is durable; only the
+//! callback says that it is (WAL-1). Everything is written in the order of the calls (WAL-2).
+
+mod error;
+mod frame;
+mod memory;
+mod recover;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kijabi_base::limits;
+use parking_lot::{Condvar, Mutex};
+
+pub use error::WalError;
+use frame::Record;
+use memory::{Found, Memory, Place};
+use writer::{Job, Writer};
+
+use crate::vfs::Vfs;
+
+/// The place of an entry in the log: under one term there is one leader, so this names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogId {
+    /// The leader's term.
+    pub term: u64,
+    /// The index.
+    pub index: u64,
+}
+
+/// An entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Its place.
+    pub id: LogId,
+    /// What its data is, decided by the caller.
+    pub kind: u8,
+    /// Its data, verbatim.
+    pub data: Bytes,
+}
+
+/// Called once a write is durable, or has failed. Runs on the writer's thread: it must not block.
+pub type Callback = Box<dyn FnOnce(Result<(), WalError>) + Send>;
+
+/// Called after each sync with the bytes written and the time the sync took.
+pub type SyncObserver = Arc<dyn Fn(usize, Duration) + Send + Sync>;
+
+/// How the log is kept.
+#[derive(Clone)]
+pub struct WalOptions {
+    /// Size of one file.
+    pub segment_bytes: u64,
+    /// Bytes of recent entries kept in memory.
+    pub cache_bytes_max: usize,
+    /// Largest frame that is believed when reading.
+    pub frame_bytes_max: usize,
+    /// Told about each sync.
+    pub on_sync: SyncObserver,
+}
+
+impl Default for WalOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes: limits::LOG_SEGMENT_BYTES,
+            cache_bytes_max: limits::LOG_CACHE_BYTES_MAX,
+            frame_bytes_max: limits::LOG_FRAME_BYTES_MAX,
+            on_sync: Arc::new(|_, _| {}),
+        }
+    }
+}
+
+/// The Raft log. Cloning shares; [`Wal::close`], or dropping the last clone, ends the writer.
+#[derive(Clone)]
+pub struct Wal(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the callers and the writer share.
+struct Shared {
+    vfs: Arc<dyn Vfs>,
+    dir: PathBuf,
+    options: WalOptions,
+    inner: Mutex<Inner>,
+    wake: Condvar,
+}
+
+struct Inner {
+    memory: Memory,
+    jobs: Vec<Job>,
+    /// Jobs that somebody waits for; the others are written along with them.
+    urgent: usize,
+    closed: bool,
+    failed: Option<Arc<str>>,
+}
+
+// === impl Wal ===
+
+impl Wal {
+    /// Opens the log in `dir`, or begins one. Repairs what a crash may leave; what was acknowledged
+    /// and is damaged is an error.
+    pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: WalOptions) -> Result<Self, WalError> {
+        let recover::Recovered { mut memory, segments, offset } =
+            recover::recover(&*vfs, dir, &options)?;
+        memory.evict();
+        let written = memory.hard.clone();
+        let shared = Arc::new(Shared {
+            vfs,
+            dir: dir.to_owned(),
+            options,
+            inner: Mutex::new(Inner {
+                memory,
+                jobs: Vec::new(),
+                urgent: 0,
+                closed: false,
+                failed: None,
+            }),
+            wake: Condvar::new(),
+        });
+        let writer = Writer::new(Arc::clone(&shared), segments, offset, written);
+        let writer = std::thread::Builder::new()
+            .name("raft-log".into())
+            .spawn(move || writer.run())
+            .map_err(|error| WalError::io(dir, error))?;
+        Ok(Self(Arc::new(Handle { shared, writer: Mutex::new(Some(writer)) })))
+    }
+
+    /// Adds entries at the end. They are readable when this returns, and durable when `durable` is
+    /// called.
+    pub fn append(&self, entries: Vec<LogEntry>, durable: Callback) -> Result<(), WalError> {
+        let mut inner = self.0.shared.lock()?;
+        let mut stamps = Vec::with_capacity(entries.len());
+        let mut bytes = 0;
+        for entry in &entries {
+            stamps.push(inner.memory.push(entry, None)?);
+            bytes += frame::frame_bytes(frame::ENTRY_PREFIX_BYTES + entry.data.len());
+        }
+        let records = entries.into_iter().map(Record::Entry).collect();
+        self.0.shared.submit(&mut inner, Job { records, stamps, bytes, durable: Some(durable) });
+        Ok(())
+    }
+
+    /// Replaces the vote. It is readable when this returns, and durable when `durable` is called.
+    pub fn save_vote(&self, vote: Bytes, durable: Callback) -> Result<(), WalError> {
+        let mut inner = self.0.shared.lock()?;
+        inner.memory.hard.vote = Some(vote.clone());
+        self.0.shared.submit(&mut inner, Job::of(Record::Vote(vote), Some(durable)));
+        Ok(())
+    }
+
+    /// Notes how far the log is committed. Nobody waits for it: it is written with what follows.
+    pub fn save_committed(&self, id: LogId) -> Result<(), WalError> {
+        let mut inner = self.0.shared.lock()?;
+        inner.memory.hard.committed = Some(id);
+        match inner.jobs.last_mut() {
+            // Only the last one of several counts.
+            Some(Job { records, durable: None, .. })
+                if matches!(records[..], [Record::Commit(_)]) =>
+            {
+                records[0] = Record::Commit(id);
+            }
+            _ => self.0.shared.submit(&mut inner, Job::of(Record::Commit(id), None)),
+        }
+        Ok(())
+    }
+
+    /// Removes the entries from `from` on. Durable before anything that is appended later.
+    pub fn truncate_from(&self, from: u64) -> Result<(), WalError> {
+        let mut inner = self.0.shared.lock()?;
+        inner.memory.truncate(from);
+        self.0.shared.submit(&mut inner, Job::of(Record::Truncate { from }, None));
+        Ok(())
+    }
+
+    /// Removes the entries up to `upto`, inclusive, and the files that held nothing else.
+    pub fn purge(&self, upto: LogId) -> Result<(), WalError> {
+        let mut inner = self.0.shared.lock()?;
+        inner.memory.purge(upto);
+        self.0.shared.submit(&mut inner, Job::of(Record::Purge(upto), Some(Box::new(|_| {}))));
+        Ok(())
+    }
+
+    /// The entries with an index in `range`, as far as they exist, at most `bytes_max` of data but
+    /// at least one. Older ones are read from disk.
+    pub fn read(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<LogEntry>, WalError> {
+        let found = self.0.shared.inner.lock().memory.read(range.start, range.end, bytes_max);
+        found
+            .into_iter()
+            .map(|found| match found {
+                Found::Cached(entry) => Ok(entry),
+                Found::OnDisk(id, kind, place) => {
+                    self.0.shared.read_place(&place, id).map(|data| LogEntry { id, kind, data })
+                }
+            })
+            .collect()
+    }
+
+    /// The last saved vote.
+    pub fn vote(&self) -> Option<Bytes> {
+        self.0.shared.inner.lock().memory.hard.vote.clone()
+    }
+
+    /// The last noted commit.
+    pub fn committed(&self) -> Option<LogId> {
+        self.0.shared.inner.lock().memory.hard.committed
+    }
+
+    /// The last purged entry.
+    pub fn purged(&self) -> Option<LogId> {
+        self.0.shared.inner.lock().memory.hard.purged
+    }
+
+    /// The last entry, or the purged one if there is none.
+    pub fn last(&self) -> Option<LogId> {
+        self.0.shared.inner.lock().memory.last()
+    }
+
+    /// Writes what is waiting and ends the writer.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl Handle {
+    fn close(&self) {
+        self.shared.inner.lock().closed = true;
+        self.shared.wake.notify_one();
+        let writer = self.writer.lock().take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the raft log's writer panicked");
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn lock(&self) -> Result<parking_lot::MutexGuard<'_, Inner>, WalError> {
+        let inner = self.inner.lock();
+        match &inner.failed {
+            Some(why) => Err(WalError::Failed(Arc::clone(why))),
+            None if inner.closed => Err(WalError::Closed),
+            None => Ok(inner),
+        }
+    }
+
+    fn submit(&self, inner: &mut Inner, job: Job) {
+        let urgent = job.durable.is_some();
+        inner.jobs.push(job);
+        if urgent {
+            inner.urgent += 1;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits for a job somebody waits for; gives all there are, up to a batch's size. `None` once
+    /// the log is closed and everything is written.
+    fn take_jobs(&self) -> Option<Vec<Job>> {
+        let mut inner = self.inner.lock();
+        while inner.urgent == 0 && !inner.closed {
+            self.wake.wait(&mut inner);
+        }
+        if inner.jobs.is_empty() {
+            return None;
+        }
+        let mut bytes = 0;
+        let count = inner
+            .jobs
+            .iter()
+            .take_while(|job| {
+                let fits = bytes == 0 || bytes + job.bytes <= limits::LOG_WRITE_BATCH_BYTES_MAX;
+                bytes += job.bytes;
+                fits
+            })
+            .count();
+        let jobs: Vec<Job> = inner.jobs.drain(..count).collect();
+        inner.urgent -= jobs.iter().filter(|job| job.durable.is_some()).count();
+        Some(jobs)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.inner.lock().urgent == 0
+    }
+
+    fn placed(&self, places: Vec<(u64, u64, Place)>) {
+        let mut inner = self.inner.lock();
+        for (index, stamp, place) in places {
+            inner.memory.placed(index, stamp, place);
+        }
+        inner.memory.evict();
+    }
+
+    /// Answers everybody who waits, and everybody who will ask.
+    fn fail(&self, error: &WalError, unfinished: Vec<Job>) {
+        let why: Arc<str> = error.to_string().into();
+        let waiting = {
+            let mut inner = self.inner.lock();
+            inner.failed = Some(Arc::clone(&why));
+            std::mem::take(&mut inner.jobs)
+        };
+        for job in unfinished.into_iter().chain(waiting) {
+            if let Some(durable) = job.durable {
+                durable(Err(WalError::Failed(Arc::clone(&why))));
+            }
+        }
+    }
+
+    fn read_place(&self, place: &Place, id: LogId) -> Result<Bytes, WalError> {
+        let segment = &place.segment;
+        let payload = frame::ENTRY_PREFIX_BYTES + place.data_bytes as usize;
+        let mut bytes = vec![0; frame::FRAME_HEADER_BYTES + payload];
+        segment
+            .file
+            .read_at(u64::from(place.offset), &mut bytes)
+            .map_err(|error| WalError::io(&segment.path, error))?;
+        let frame =
+            frame::decode(&bytes.into(), 0, Some(segment.salt), self.options.frame_bytes_max);
+        match frame.map(|frame| frame.record) {
+            Some(Record::Entry(entry)) if entry.id == id => Ok(entry.data),
+            _ => {
+                let what = format!("entry {} is not there any more", id.index);
+                Err(WalError::corrupt(&segment.path, u64::from(place.offset), what))
+            }
+        }
+    }
+}
+
+impl Job {
+    fn of(record: Record, durable: Option<Callback>) -> Self {
+        let payload = match &record {
+            Record::Vote(vote) => vote.len(),
+            _ => ENTRY_ID_BYTES,
+        };
+        let bytes = frame::frame_bytes(payload);
+        Self { records: vec![record], stamps: Vec::new(), bytes, durable }
+    }
+}
+
+const ENTRY_ID_BYTES: usize = 16;

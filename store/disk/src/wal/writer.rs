@@ -1,0 +1,181 @@
+//! The one thread that writes the Raft log.
+//!
+//! Owns: group commit, rotation, removal of purged segments. Must not know: what entries hold. A
+//! newcomer's trap: there is no timer. While one sync runs, requests collect; the next batch is
+//! whatever has collected, so an idle log answers at once and a busy one syncs in large batches.
+
+use std::sync::Arc;
+
+use super::error::WalError;
+use super::frame::{self, Record};
+use super::memory::Place;
+use super::segment::{self, HardState, Segment};
+use super::{Callback, Shared};
+
+/// One request to the writer, in the order of the log (WAL-2).
+pub(crate) struct Job {
+    pub(crate) records: Vec<Record>,
+    /// The stamps of the entries among the records, in their order.
+    pub(crate) stamps: Vec<u64>,
+    pub(crate) bytes: usize,
+    pub(crate) durable: Option<Callback>,
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    /// Oldest first, each with the greatest index it has ever held.
+    segments: Vec<(Arc<Segment>, Option<u64>)>,
+    offset: u64,
+    /// Everything before this offset is durable. Frames say so: see `frame.rs`.
+    durable: u64,
+    /// What the written records amount to; the memory may be ahead of it.
+    written: HardState,
+    buffer: Vec<u8>,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        segments: Vec<(Arc<Segment>, Option<u64>)>,
+        offset: u64,
+        written: HardState,
+    ) -> Self {
+        Self { shared, segments, offset, durable: offset, written, buffer: Vec::new() }
+    }
+
+    /// Runs until the log is closed or a write fails.
+    pub(crate) fn run(mut self) {
+        while let Some(mut jobs) = self.shared.take_jobs() {
+            if let Err(error) = self.write_batch(&mut jobs) {
+                tracing::error!(%error, "the raft log cannot be written; the member must stop");
+                // After a failed sync nobody knows what is on disk, and a second sync may lie
+                // about it: never try again.
+                self.shared.fail(&error, jobs);
+                return;
+            }
+            // Invariant (WAL-1): answered only now, after the sync.
+            for job in jobs {
+                if let Some(durable) = job.durable {
+                    durable(Ok(()));
+                }
+            }
+            if let Err(error) = self.after_batch() {
+                tracing::error!(%error, "the raft log cannot be written; the member must stop");
+                self.shared.fail(&error, Vec::new());
+                return;
+            }
+        }
+    }
+
+    fn write_batch(&mut self, jobs: &mut [Job]) -> Result<(), WalError> {
+        let bytes: usize = jobs.iter().map(|job| job.bytes).sum();
+        if self.offset + bytes as u64 > self.shared.options.segment_bytes
+            && self.offset > segment::FIRST_WRITE_BYTES as u64
+        {
+            self.rotate()?;
+        }
+        let (segment, greatest) = self.segments.last_mut().expect("there is always one");
+        let segment = Arc::clone(segment);
+        let start = self.offset as u32;
+        let mut places = Vec::new();
+        self.buffer.clear();
+        for job in jobs.iter_mut() {
+            let mut stamps = job.stamps.iter();
+            for record in std::mem::take(&mut job.records) {
+                let offset = start + self.buffer.len() as u32;
+                frame::encode(&mut self.buffer, segment.salt, self.durable as u32, &record);
+                match record {
+                    Record::Entry(entry) => {
+                        let stamp = *stamps.next().expect("one stamp for each entry");
+                        let data_bytes = entry.data.len() as u32;
+                        let segment = Arc::clone(&segment);
+                        *greatest = (*greatest).max(Some(entry.id.index));
+                        places.push((entry.id.index, stamp, Place { segment, offset, data_bytes }));
+                    }
+                    Record::Vote(vote) => self.written.vote = Some(vote),
+                    Record::Purge(id) => self.written.purged = Some(id),
+                    Record::Commit(id) => self.written.committed = Some(id),
+                    _ => {}
+                }
+            }
+        }
+        self.write(&segment)?;
+        self.sync(&segment)?;
+        self.shared.placed(places);
+        Ok(())
+    }
+
+    fn write(&mut self, segment: &Segment) -> Result<(), WalError> {
+        segment
+            .file
+            .write_at(self.offset, &self.buffer)
+            .map_err(|error| WalError::io(&segment.path, error))?;
+        self.offset += self.buffer.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self, segment: &Segment) -> Result<(), WalError> {
+        let started = kijabi_base::clock::now();
+        segment.file.sync_data().map_err(|error| WalError::io(&segment.path, error))?;
+        self.durable = self.offset;
+        (self.shared.options.on_sync)(self.buffer.len(), started.elapsed());
+        Ok(())
+    }
+
+    /// Seals the segment and begins the next one. Everything in the old one is durable already.
+    fn rotate(&mut self) -> Result<(), WalError> {
+        let old = self.current();
+        self.buffer.clear();
+        frame::encode(&mut self.buffer, old.salt, self.durable as u32, &Record::Seal);
+        self.write(&old)?;
+        self.sync(&old)?;
+        let Shared { vfs, dir, options, .. } = &*self.shared;
+        let (segment, offset) =
+            segment::create(&**vfs, dir, old.sequence + 1, &self.written, options)?;
+        self.segments.push((Arc::new(segment), None));
+        self.offset = offset;
+        self.durable = offset;
+        Ok(())
+    }
+
+    fn after_batch(&mut self) -> Result<(), WalError> {
+        self.remove_purged();
+        if self.shared.is_idle() {
+            // Not synced: it only has to survive what leaves the disk's content intact, and then
+            // it tells a flipped bit in the last batch from a torn write.
+            let segment = self.current();
+            self.buffer.clear();
+            frame::encode(&mut self.buffer, segment.salt, self.durable as u32, &Record::Synced);
+            self.write(&segment)?;
+        }
+        Ok(())
+    }
+
+    fn current(&self) -> Arc<Segment> {
+        Arc::clone(&self.segments.last().expect("there is always one").0)
+    }
+
+    /// Removes segments whose entries are all purged, oldest first. The purge itself is durable.
+    fn remove_purged(&mut self) {
+        let Some(purged) = self.written.purged else { return };
+        let removable = self
+            .segments
+            .iter()
+            .take_while(|(_, greatest)| greatest.is_none_or(|index| index <= purged.index))
+            .count();
+        // The last segment is the one written to.
+        let removable = removable.min(self.segments.len() - 1);
+        for (segment, _) in self.segments.drain(..removable) {
+            if let Err(error) = self.shared.vfs.remove(&segment.path) {
+                tracing::warn!(path = %segment.path.display(), %error, "cannot remove a segment");
+            }
+        }
+        if removable > 0
+            && let Err(error) = self.shared.vfs.sync_dir(&self.shared.dir)
+        {
+            tracing::warn!(%error, "cannot sync the raft log's folder");
+        }
+    }
+}
