@@ -1,0 +1,176 @@
+//! Keeps the picture and the queue in step with what the API's watches tell.
+//!
+//! Owns: translating changes of API objects. Must not know: how pods are placed. A newcomer's trap: a
+//! pod without a node that the picture holds is one we assumed; the watch has not caught up with us.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use kijabi_base::clock;
+use kijabi_base::tasks::Shutdown;
+use kijabi_client::cache::spawn_watch;
+use kijabi_client::{Cache, Change, Key};
+use kube::core::Selector;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+
+use crate::pod::PodInfo;
+use crate::queue::Event;
+use crate::run::{SCHEDULER_NAME, Shared};
+
+/// Starts all watches and waits until each has listed once. The pods' cache is for events.
+pub(crate) async fn start(
+    client: &Client,
+    shared: &Arc<Shared>,
+    term: &Shutdown,
+) -> Arc<Cache<Pod>> {
+    let nodes = Cache::<Node>::new(&[]);
+    let pods = Cache::<Pod>::new(&[]);
+    let services = Cache::<Service>::new(&[]);
+    let replica_sets = Cache::<ReplicaSet>::new(&[]);
+    let namespaces = Cache::<Namespace>::new(&[]);
+    let to = shared.clone();
+    nodes.subscribe(move |change| on_node(&to, change));
+    let to = shared.clone();
+    pods.subscribe(move |change| on_pod(&to, change));
+    let to = shared.clone();
+    services.subscribe(move |change| on_service(&to, change));
+    let to = shared.clone();
+    replica_sets.subscribe(move |change| on_replica_set(&to, change));
+    let to = shared.clone();
+    namespaces.subscribe(move |change| on_namespace(&to, change));
+
+    macro_rules! follow {
+        ($name:literal, $cache:ident) => {
+            spawn_watch(
+                $name,
+                Api::all(client.clone()),
+                watcher::Config::default(),
+                $cache.clone(),
+                term.clone(),
+            )
+        };
+    }
+    follow!("scheduler-nodes", nodes);
+    follow!("scheduler-services", services);
+    follow!("scheduler-replicasets", replica_sets);
+    follow!("scheduler-namespaces", namespaces);
+    follow!("scheduler-pods", pods);
+    tokio::select! {
+        () = term.wait() => {}
+        _ = async {
+            tokio::join!(
+                nodes.wait_synced(),
+                services.wait_synced(),
+                replica_sets.wait_synced(),
+                namespaces.wait_synced(),
+                pods.wait_synced(),
+            )
+        } => {}
+    }
+    pods
+}
+
+fn on_node(shared: &Shared, change: &Change<Node>) {
+    let mut state = shared.state.lock();
+    match &change.new {
+        Some(node) => {
+            if state.cluster.upsert_node(node) {
+                state.queue.notice(Event::NodeChanged, clock::now());
+            }
+        }
+        None => state.cluster.remove_node(&Key::of(change.latest().as_ref()).name),
+    }
+    drop(state);
+    shared.wake.notify_one();
+}
+
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn is_ours(pod: &Pod) -> bool {
+    let name = pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref());
+    name.is_none_or(|name| name == SCHEDULER_NAME)
+}
+
+/// Whether a change of a pod without a node may matter to where it fits.
+fn matters(change: &Change<Pod>) -> bool {
+    match (&change.old, &change.new) {
+        (Some(old), Some(new)) => {
+            old.spec != new.spec || old.metadata.labels != new.metadata.labels
+        }
+        _ => true,
+    }
+}
+
+fn on_pod(shared: &Shared, change: &Change<Pod>) {
+    let now = clock::now();
+    let pod = change.latest();
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let gone = change.new.is_none() || is_over(pod);
+    let info = PodInfo::compile(pod);
+    let mut state = shared.state.lock();
+    let state = &mut *state;
+    if gone {
+        state.queue.remove(uid);
+        if state.cluster.remove(uid) {
+            state.queue.notice(Event::PodRemoved, now);
+        }
+    } else if let Some(node) = info.node_name.clone() {
+        let labels_changed = matters(change);
+        state.queue.remove(uid);
+        state.cluster.place(info, &node);
+        if labels_changed {
+            state.queue.notice(Event::PodPlaced, now);
+        }
+    } else if info.terminating {
+        state.queue.remove(uid);
+    } else if is_ours(pod) && !state.cluster.holds(uid) {
+        state.queue.upsert(info, matters(change));
+    }
+    shared.wake.notify_one();
+}
+
+fn on_service(shared: &Shared, change: &Change<Service>) {
+    let key = Key::of(change.latest().as_ref());
+    let spec = change.new.as_ref().and_then(|service| service.spec.as_ref());
+    let selector = spec.and_then(|spec| spec.selector.clone()).filter(|labels| !labels.is_empty());
+    let mut state = shared.state.lock();
+    match selector {
+        Some(selector) => state.cluster.services.insert(key, selector),
+        None => state.cluster.services.remove(&key),
+    }
+}
+
+fn on_replica_set(shared: &Shared, change: &Change<ReplicaSet>) {
+    let key = Key::of(change.latest().as_ref());
+    let spec = change.new.as_ref().and_then(|set| set.spec.as_ref());
+    let selector = spec.and_then(|spec| Selector::try_from(spec.selector.clone()).ok());
+    let mut state = shared.state.lock();
+    match selector {
+        Some(selector) => state.cluster.owners.insert("ReplicaSet", key, selector),
+        None => state.cluster.owners.remove("ReplicaSet", &key),
+    }
+}
+
+fn on_namespace(shared: &Shared, change: &Change<Namespace>) {
+    let name = Key::of(change.latest().as_ref()).name;
+    let mut state = shared.state.lock();
+    let state = &mut *state;
+    match &change.new {
+        Some(namespace) => {
+            let labels = namespace.metadata.labels.clone().unwrap_or_default();
+            let old = state.cluster.namespaces.insert(name, labels.clone());
+            if old.as_ref() != Some(&labels) {
+                state.queue.notice(Event::NamespaceChanged, clock::now());
+            }
+        }
+        None => {
+            state.cluster.namespaces.remove(&name);
+        }
+    }
+    shared.wake.notify_one();
+}
