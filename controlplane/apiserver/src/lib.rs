@@ -5,10 +5,13 @@
 //! that the store does not have; any number of these may run beside each other.
 
 pub mod admission;
+pub mod authn;
+pub mod authz;
 pub mod body;
 pub mod cache;
 pub mod config;
 pub mod exchange;
+pub mod impersonation;
 pub mod limits;
 pub mod pki;
 pub mod request;
@@ -16,4 +19,5 @@ pub mod status;
 pub mod storage;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 pub mod user;

@@ -348,6 +348,11 @@ impl ApiError {
         )
     }
 
+    /// 406 because the object cannot take the asked shape.
+    pub fn not_acceptable_transform(why: &str) -> Self {
+        Self::new(406, "NotAcceptable", why, None)
+    }
+
     /// 406 that says which types there are.
     pub fn not_acceptable_types(types: &[&str]) -> Self {
         let list = types.join(", ");

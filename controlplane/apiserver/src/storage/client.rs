@@ -233,13 +233,13 @@ fn prepare(endpoint: &str) -> Result<Endpoint, StoreError> {
     }
     let prepared =
         Endpoint::from_shared(endpoint.to_owned()).map_err(|error| bad(error.to_string()))?;
-    Ok(prepared
+    prepared
         .connect_timeout(STORE_CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_PERIOD)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .tcp_nodelay(true)
         .user_agent("kijabi-apiserver")
-        .map_err(|error| bad(error.to_string()))?)
+        .map_err(|error| bad(error.to_string()))
 }
 
 fn range() -> RangeRequest {

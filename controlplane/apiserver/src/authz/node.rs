@@ -1,0 +1,106 @@
+//! The node authorizer: a node agent reads what its own pods need and nothing else.
+//!
+//! Owns: which objects a node is related to. Must not know: which fields it may change; that is
+//! admission's part. A newcomer's trap: a list or watch is only allowed with a selector that can
+//! match nothing but the node's own, so the selector is part of the decision.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Decision;
+use crate::admission::{ObjectAt, Objects};
+use crate::request::RequestInfo;
+use crate::status::ApiError;
+
+pub(super) async fn decide(
+    objects: &dyn Objects,
+    node: &str,
+    info: &RequestInfo,
+) -> Result<Decision, ApiError> {
+    let is_read = matches!(info.verb, "get" | "list" | "watch");
+    let resource = info.full_resource();
+    let related = match (info.api_group.as_str(), resource.as_str()) {
+        ("", "nodes") if is_read => info.name == node,
+        ("", "pods") if info.verb == "get" && !info.name.is_empty() => {
+            owns_pod(objects, node, info).await?
+        }
+        ("", "pods") if is_read => selects_node(info, node),
+        ("", what @ ("secrets" | "configmaps")) if is_read => {
+            !info.name.is_empty() && uses(objects, node, info, what).await?
+        }
+        ("", "serviceaccounts/token") if info.verb == "create" => {
+            uses(objects, node, info, "serviceaccounts").await?
+        }
+        ("coordination.k8s.io", "leases") => {
+            info.namespace == "kube-node-lease"
+                && (info.name == node && matches!(info.verb, "get" | "update" | "patch" | "delete")
+                    || info.verb == "create")
+        }
+        _ => return Ok(Decision::No(String::new())),
+    };
+    if related {
+        return Ok(Decision::Allow);
+    }
+    Ok(Decision::No(format!("no relationship found between node '{node}' and this object")))
+}
+
+async fn owns_pod(objects: &dyn Objects, node: &str, info: &RequestInfo) -> Result<bool, ApiError> {
+    let at = ObjectAt { group: "", plural: "pods", namespace: &info.namespace, name: &info.name };
+    let is_own = |pod: Option<Arc<Value>>| pod.is_none_or(|pod| pod["spec"]["nodeName"] == node);
+    // A pod that is gone is no secret: the agent must learn that it is, to clean up.
+    Ok(is_own(objects.get(at).await?) || is_own(objects.get_live(at).await?))
+}
+
+fn selects_node(info: &RequestInfo, node: &str) -> bool {
+    let selector = info.query.get("fieldSelector").unwrap_or_default();
+    selector
+        .split(',')
+        .filter_map(|term| term.strip_prefix("spec.nodeName="))
+        .any(|value| value.strip_prefix('=').unwrap_or(value) == node)
+}
+
+/// Whether a pod of the node in the asked namespace refers to the asked object.
+async fn uses(
+    objects: &dyn Objects,
+    node: &str,
+    info: &RequestInfo,
+    what: &str,
+) -> Result<bool, ApiError> {
+    let pods = objects.list("", "pods").await?;
+    Ok(pods.iter().any(|pod| {
+        pod["spec"]["nodeName"] == node
+            && pod["metadata"]["namespace"] == info.namespace.as_str()
+            && refers_to(&pod["spec"], what, &info.name)
+    }))
+}
+
+/// Whether a pod spec refers to the secret, config map or service account `name`.
+pub(crate) fn refers_to(spec: &Value, what: &str, name: &str) -> bool {
+    let array = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    if what == "serviceaccounts" {
+        return spec["serviceAccountName"] == name;
+    }
+    let is_secret = what == "secrets";
+    let by_volume = array(&spec["volumes"]).iter().any(|volume| {
+        let projected = array(&volume["projected"]["sources"]);
+        let sources = std::iter::once(volume).chain(projected.iter());
+        sources.into_iter().any(|source| {
+            if is_secret {
+                source["secret"]["secretName"] == name || source["secret"]["name"] == name
+            } else {
+                source["configMap"]["name"] == name
+            }
+        })
+    });
+    let by_pull = is_secret && array(&spec["imagePullSecrets"]).iter().any(|s| s["name"] == name);
+    let (key_ref, env_from) =
+        if is_secret { ("secretKeyRef", "secretRef") } else { ("configMapKeyRef", "configMapRef") };
+    let by_env = ["containers", "initContainers", "ephemeralContainers"].iter().any(|list| {
+        array(&spec[*list]).iter().any(|container| {
+            array(&container["env"]).iter().any(|env| env["valueFrom"][key_ref]["name"] == name)
+                || array(&container["envFrom"]).iter().any(|from| from[env_from]["name"] == name)
+        })
+    });
+    by_volume || by_pull || by_env
+}
