@@ -7,8 +7,12 @@ source scripts/env.sh
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
-if command -v cargo-deny >/dev/null; then
-    cargo deny --locked check bans licenses sources
-else
-    echo "cargo-deny is not installed: dependency policy not checked here"
+# cargo-deny comes from the Rust registry and is kept beside the build.
+tools="$HOME/.cache/kijabi/tools"
+export PATH="$tools/bin:$PATH"
+if ! command -v cargo-deny >/dev/null; then
+    CARGO_TARGET_DIR="$tools/build" cargo install cargo-deny --locked --quiet --root "$tools"
+    rm -rf "$tools/build"
 fi
+# Advisories need a database that is not on the Rust registry; they are reviewed with each update.
+cargo deny --locked check bans licenses sources
