@@ -71,6 +71,16 @@ impl FieldError {
         Self::with(Reason::Invalid, field, &format!("Invalid value: {}", shown(value)), detail)
     }
 
+    /// The same for a value that is already a text, such as a Go structure.
+    pub fn invalid_text(field: impl Into<String>, shown: &str, detail: &str) -> Self {
+        Self::with(Reason::Invalid, field, &format!("Invalid value: {shown}"), detail)
+    }
+
+    /// `Duplicate value: <value>` for a value that is already a text.
+    pub fn duplicate_text(field: impl Into<String>, shown: &str) -> Self {
+        Self::with(Reason::Duplicate, field, &format!("Duplicate value: {shown}"), "")
+    }
+
     /// `Duplicate value: <value>`.
     pub fn duplicate(field: impl Into<String>, value: &Value) -> Self {
         Self::with(Reason::Duplicate, field, &format!("Duplicate value: {}", shown(value)), "")
@@ -83,13 +93,18 @@ impl FieldError {
 
     /// `Unsupported value: <value>: supported values: "a", "b"`.
     pub fn not_supported(field: impl Into<String>, value: &Value, supported: &[&str]) -> Self {
+        Self::not_supported_text(field, &shown(value), supported)
+    }
+
+    /// The same for a value that is already a text.
+    pub fn not_supported_text(field: impl Into<String>, shown: &str, supported: &[&str]) -> Self {
         let detail = if supported.is_empty() {
             String::new()
         } else {
             let quoted: Vec<_> = supported.iter().map(|one| format!("{one:?}")).collect();
             format!("supported values: {}", quoted.join(", "))
         };
-        let head = format!("Unsupported value: {}", shown(value));
+        let head = format!("Unsupported value: {shown}");
         Self::with(Reason::NotSupported, field, &head, &detail)
     }
 
@@ -114,7 +129,40 @@ impl std::fmt::Display for FieldError {
 /// A value as Kubernetes prints it in a field error: strings quoted, `null` for what is absent.
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => format!("{text:?}"),
-        other => other.to_string(),
+        Value::String(text) => go_quoted(text),
+        // Go's JSON escapes what might upset a browser.
+        other => other
+            .to_string()
+            .replace('<', "\\u003c")
+            .replace('>', "\\u003e")
+            .replace('&', "\\u0026"),
     }
+}
+
+/// A text in quotes as Go's `%q` writes it.
+pub fn go_quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            letter if letter.is_ascii_control() => {
+                out.push_str(&format!("\\x{:02x}", u32::from(letter)));
+            }
+            letter if letter.is_control() => {
+                out.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            }
+            letter => out.push(letter),
+        }
+    }
+    out.push('"');
+    out
 }

@@ -2,12 +2,13 @@
 //!
 //! Owns: what the API server must know of a kind to serve it. Must not know: how it is served. A
 //! newcomer's trap: several entries may share one storage prefix (core/v1 and events.k8s.io/v1
-//! Events are the same objects); `storage_version_of` says which entry's form is stored.
+//! Events are the same objects); [`Kind::storage`] says which entry's form is stored.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::field::FieldError;
+use crate::kinds::{self, table};
 
 /// Everything the API server must know to serve one resource of one group and version.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Kind {
     pub strategy: &'static dyn Strategy,
     /// Columns of the kind's table, without the server-added ones.
     pub columns: &'static [Column],
+    /// Text of the `Warning` header that every answer about this resource carries, or empty.
+    pub deprecation: &'static str,
 }
 
 /// A subresource of a resource.
@@ -68,44 +71,77 @@ pub struct Column {
     pub description: &'static str,
 }
 
-/// The rules of one kind. All pure; every method works on the decoded, version-converted object.
+/// The rules of one kind. All pure; every method works on the decoded object in this entry's version.
 /// Metadata common to all kinds (name, labels, ownerReferences, …) is handled by the caller.
+/// A method that a kind does not write itself does nothing, refuses nothing, supports nothing.
 pub trait Strategy: Sync + std::fmt::Debug {
+    /// Makes an object of this version the one that is stored.
+    fn to_storage(&self, _object: &mut Value) {}
+
+    /// Makes a stored object one of this version.
+    fn to_served(&self, _object: &mut Value) {}
+
     /// Fills in defaults, as Kubernetes does when it reads an object from a client or the store.
-    fn default(&self, object: &mut Value);
+    fn default(&self, _object: &mut Value) {}
 
     /// Clears what a client may not set at creation (status, …) and sets what the server sets
     /// (generation, phase, …). Runs before validation.
-    fn prepare_create(&self, object: &mut Value);
+    fn prepare_create(&self, _object: &mut Value) {}
 
     /// The same for an update of the main resource: status comes from `old`, `generation` grows
     /// when the spec differs.
-    fn prepare_update(&self, object: &mut Value, old: &Value);
+    fn prepare_update(&self, _object: &mut Value, _old: &Value) {}
 
     /// The same for an update through `/status`: all but status and some metadata comes from `old`.
-    fn prepare_status_update(&self, object: &mut Value, old: &Value);
+    fn prepare_status_update(&self, _object: &mut Value, _old: &Value) {}
 
     /// What is wrong with a new object, `metadata` apart.
-    fn validate_create(&self, object: &Value) -> Vec<FieldError>;
+    fn validate_create(&self, _object: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
 
     /// What is wrong with an update, `metadata` apart.
-    fn validate_update(&self, object: &Value, old: &Value) -> Vec<FieldError>;
+    fn validate_update(&self, _object: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
 
     /// What is wrong with an update through `/status`.
-    fn validate_status_update(&self, object: &Value, old: &Value) -> Vec<FieldError>;
+    fn validate_status_update(&self, _object: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
 
     /// What is wrong with a name of this kind: the details of field errors, empty when it is good.
-    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String>;
+    /// With `prefix`, `name` is a `generateName`. Most kinds take any DNS subdomain.
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        crate::kinds::check::subdomain_name(name, prefix)
+    }
+
+    /// Texts of `Warning` headers for a request that creates (`old` is `None`) or updates the
+    /// object.
+    fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
 
     /// The value of a field that a field selector may name, or `None` if the field is not
     /// supported. `metadata.name` and `metadata.namespace` are handled by the caller.
-    fn selectable_field(&self, object: &Value, field: &str) -> Option<String>;
+    fn selectable_field(&self, _object: &Value, _field: &str) -> Option<String> {
+        None
+    }
 
     /// Whether `field` may stand in a field selector (again without the two metadata fields).
-    fn is_selectable(&self, field: &str) -> bool;
+    fn is_selectable(&self, _field: &str) -> bool {
+        false
+    }
 
     /// The cells of the object's table row, one a column of [`Kind::columns`].
-    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value>;
+    fn row(&self, _object: &Value, _now: Timestamp) -> Vec<Value> {
+        Vec::new()
+    }
+
+    /// The conditions of the object's table row; most rows have none.
+    fn row_conditions(&self, _object: &Value) -> Vec<Value> {
+        Vec::new()
+    }
 
     /// Grace period in seconds for a deletion with the asked period, or `None` if objects of this
     /// kind are deleted at once. Pods answer with their own period.
@@ -121,5 +157,324 @@ pub trait Strategy: Sync + std::fmt::Debug {
     /// Whether an update without a resourceVersion is taken (`allowUnconditionalUpdate`).
     fn may_update_unconditionally(&self) -> bool {
         true
+    }
+}
+
+const ALL_VERBS: &[&str] =
+    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const CREATE: &[&str] = &["create"];
+const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
+
+const fn subresource(
+    name: &'static str,
+    gvk: (&'static str, &'static str, &'static str),
+    verbs: &'static [&'static str],
+) -> Subresource {
+    Subresource { name, gvk, verbs }
+}
+
+const fn status(kind: &'static str) -> Subresource {
+    subresource("status", ("", "", kind), STATUS_VERBS)
+}
+
+const SCALE: Subresource = subresource("scale", ("autoscaling", "v1", "Scale"), STATUS_VERBS);
+
+/// What most entries have in common.
+const COMMON: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "",
+    plural: "",
+    singular: "",
+    short_names: &[],
+    categories: &[],
+    namespaced: true,
+    verbs: ALL_VERBS,
+    subresources: &[],
+    storage_prefix: "",
+    schema: "",
+    strategy: &kinds::binding::Binding,
+    columns: &[],
+    deprecation: "",
+};
+
+/// The kinds that are served, group by group in Kubernetes' order, resources by name.
+pub static KINDS: &[Kind] = &[
+    // Bindings are never stored: the resource has no verb but `create`, and no storage prefix.
+    Kind {
+        kind: "Binding",
+        plural: "bindings",
+        singular: "binding",
+        verbs: CREATE,
+        schema: "io.k8s.api.core.v1.Binding",
+        strategy: &kinds::binding::Binding,
+        ..COMMON
+    },
+    Kind {
+        kind: "ConfigMap",
+        plural: "configmaps",
+        singular: "configmap",
+        short_names: &["cm"],
+        storage_prefix: "configmaps",
+        schema: "io.k8s.api.core.v1.ConfigMap",
+        strategy: &kinds::configmap::ConfigMap,
+        columns: table::CONFIGMAP,
+        ..COMMON
+    },
+    Kind {
+        kind: "Endpoints",
+        plural: "endpoints",
+        singular: "endpoints",
+        short_names: &["ep"],
+        storage_prefix: "services/endpoints",
+        schema: "io.k8s.api.core.v1.Endpoints",
+        strategy: &kinds::endpoints::Endpoints,
+        columns: table::ENDPOINTS,
+        deprecation: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+        ..COMMON
+    },
+    Kind {
+        kind: "Event",
+        plural: "events",
+        singular: "event",
+        short_names: &["ev"],
+        storage_prefix: "events",
+        schema: "io.k8s.api.core.v1.Event",
+        strategy: &kinds::event::CoreEvent,
+        columns: table::EVENT,
+        ..COMMON
+    },
+    Kind {
+        kind: "Namespace",
+        plural: "namespaces",
+        singular: "namespace",
+        short_names: &["ns"],
+        namespaced: false,
+        verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
+        subresources: &[
+            subresource("finalize", ("", "", "Namespace"), &["update"]),
+            status("Namespace"),
+        ],
+        storage_prefix: "namespaces",
+        schema: "io.k8s.api.core.v1.Namespace",
+        strategy: &kinds::namespace::Namespace,
+        columns: table::NAMESPACE,
+        ..COMMON
+    },
+    Kind {
+        kind: "Node",
+        plural: "nodes",
+        singular: "node",
+        short_names: &["no"],
+        namespaced: false,
+        subresources: &[status("Node")],
+        storage_prefix: "minions",
+        schema: "io.k8s.api.core.v1.Node",
+        strategy: &kinds::node::Node,
+        columns: table::NODE,
+        ..COMMON
+    },
+    Kind {
+        kind: "Pod",
+        plural: "pods",
+        singular: "pod",
+        short_names: &["po"],
+        categories: &["all"],
+        subresources: &[
+            subresource("binding", ("", "", "Binding"), CREATE),
+            subresource("eviction", ("policy", "v1", "Eviction"), CREATE),
+            subresource("log", ("", "", "Pod"), &["get"]),
+            status("Pod"),
+        ],
+        storage_prefix: "pods",
+        schema: "io.k8s.api.core.v1.Pod",
+        strategy: &kinds::pod::Pod,
+        columns: table::POD,
+        ..COMMON
+    },
+    Kind {
+        kind: "Secret",
+        plural: "secrets",
+        singular: "secret",
+        storage_prefix: "secrets",
+        schema: "io.k8s.api.core.v1.Secret",
+        strategy: &kinds::secret::Secret,
+        columns: table::SECRET,
+        ..COMMON
+    },
+    Kind {
+        kind: "ServiceAccount",
+        plural: "serviceaccounts",
+        singular: "serviceaccount",
+        short_names: &["sa"],
+        subresources: &[subresource(
+            "token",
+            ("authentication.k8s.io", "v1", "TokenRequest"),
+            CREATE,
+        )],
+        storage_prefix: "serviceaccounts",
+        schema: "io.k8s.api.core.v1.ServiceAccount",
+        strategy: &kinds::serviceaccount::ServiceAccount,
+        columns: table::SERVICE_ACCOUNT,
+        ..COMMON
+    },
+    Kind {
+        kind: "Service",
+        plural: "services",
+        singular: "service",
+        short_names: &["svc"],
+        categories: &["all"],
+        subresources: &[status("Service")],
+        storage_prefix: "services/specs",
+        schema: "io.k8s.api.core.v1.Service",
+        strategy: &kinds::service::Service,
+        columns: table::SERVICE,
+        ..COMMON
+    },
+    Kind {
+        group: "apps",
+        kind: "Deployment",
+        plural: "deployments",
+        singular: "deployment",
+        short_names: &["deploy"],
+        categories: &["all"],
+        subresources: &[SCALE, status("Deployment")],
+        storage_prefix: "deployments",
+        schema: "io.k8s.api.apps.v1.Deployment",
+        strategy: &kinds::deployment::Deployment,
+        columns: table::DEPLOYMENT,
+        ..COMMON
+    },
+    Kind {
+        group: "apps",
+        kind: "ReplicaSet",
+        plural: "replicasets",
+        singular: "replicaset",
+        short_names: &["rs"],
+        categories: &["all"],
+        subresources: &[SCALE, status("ReplicaSet")],
+        storage_prefix: "replicasets",
+        schema: "io.k8s.api.apps.v1.ReplicaSet",
+        strategy: &kinds::replicaset::ReplicaSet,
+        columns: table::REPLICA_SET,
+        ..COMMON
+    },
+    Kind {
+        group: "events.k8s.io",
+        kind: "Event",
+        plural: "events",
+        singular: "event",
+        short_names: &["ev"],
+        storage_prefix: "events",
+        schema: "io.k8s.api.events.v1.Event",
+        strategy: &kinds::event::NewEvent,
+        columns: table::EVENT,
+        ..COMMON
+    },
+    Kind {
+        group: "coordination.k8s.io",
+        kind: "Lease",
+        plural: "leases",
+        singular: "lease",
+        storage_prefix: "leases",
+        schema: "io.k8s.api.coordination.v1.Lease",
+        strategy: &kinds::lease::Lease,
+        columns: table::LEASE,
+        ..COMMON
+    },
+    Kind {
+        group: "discovery.k8s.io",
+        kind: "EndpointSlice",
+        plural: "endpointslices",
+        singular: "endpointslice",
+        storage_prefix: "endpointslices",
+        schema: "io.k8s.api.discovery.v1.EndpointSlice",
+        strategy: &kinds::endpointslice::EndpointSlice,
+        columns: table::ENDPOINT_SLICE,
+        ..COMMON
+    },
+];
+
+/// The entry of a resource.
+pub fn lookup(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|one| one.group == group && one.version == version && one.plural == plural)
+}
+
+/// The entry of a kind.
+pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|one| one.group == group && one.version == version && one.kind == kind)
+}
+
+/// The groups that are served with their versions, the preferred one first, in Kubernetes' order
+/// (which sorts by priority, not by name).
+pub fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut groups: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
+    for one in KINDS {
+        match groups.iter_mut().find(|(group, _)| *group == one.group) {
+            Some((_, versions)) if versions.contains(&one.version) => {}
+            Some((_, versions)) => versions.push(one.version),
+            None => groups.push((one.group, vec![one.version])),
+        }
+    }
+    groups
+}
+
+impl Kind {
+    /// `v1` or `group/version`, as `apiVersion` has it.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.into()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// The entry whose form is stored for the objects of this one.
+    pub fn storage(&'static self) -> &'static Kind {
+        let first = |one: &&Kind| {
+            !one.storage_prefix.is_empty() && one.storage_prefix == self.storage_prefix
+        };
+        KINDS.iter().find(first).unwrap_or(self)
+    }
+
+    /// The subresource of that name.
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|one| one.name == name)
+    }
+
+    /// Whether the resource takes a verb.
+    pub fn takes(&self, verb: &str) -> bool {
+        self.verbs.contains(&verb)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_come_in_the_order_of_kubernetes() {
+        let names: Vec<_> = groups().into_iter().map(|(group, _)| group).collect();
+        let wanted = ["", "apps", "events.k8s.io", "coordination.k8s.io", "discovery.k8s.io"];
+        assert_eq!(names, wanted);
+    }
+
+    #[test]
+    fn rows_have_a_cell_for_each_column() {
+        for kind in KINDS {
+            let mut object = serde_json::json!({"metadata": {"name": "x"}});
+            kind.strategy.default(&mut object);
+            let cells = kind.strategy.row(&object, Timestamp::UNIX_EPOCH).len();
+            assert_eq!(cells, kind.columns.len(), "{}", kind.plural);
+        }
+    }
+
+    #[test]
+    fn both_events_are_stored_as_the_core_one() {
+        let new = lookup("events.k8s.io", "v1", "events").unwrap();
+        assert_eq!(new.storage().group, "");
+        assert_eq!(lookup("", "v1", "pods").unwrap().storage().plural, "pods");
+        assert_eq!(lookup("", "v1", "bindings").unwrap().storage().plural, "bindings");
+        assert_eq!(lookup("apps", "v2", "deployments").map(|one| one.plural), None);
     }
 }

@@ -8,6 +8,7 @@
 pub mod codec;
 pub mod field;
 pub mod kind;
+pub mod kinds;
 pub mod name;
 pub mod objectmeta;
 pub mod quantity;

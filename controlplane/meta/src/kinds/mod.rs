@@ -1,0 +1,26 @@
+//! The rules of each kind: one file a kind, and what they share.
+//!
+//! Owns: defaults, preparation, validation and table rows. Must not know: requests or storage. A
+//! newcomer's trap: what admission and allocators do (service accounts, priorities, cluster IPs)
+//! is not here; these rules see one object, or its old and new form, and nothing else.
+
+pub mod binding;
+pub(crate) mod check;
+pub mod configmap;
+pub mod deployment;
+pub mod endpoints;
+pub mod endpointslice;
+pub mod event;
+pub(crate) mod golang;
+pub mod lease;
+pub(crate) mod look;
+pub mod namespace;
+pub mod node;
+pub mod pod;
+pub mod replicaset;
+pub mod secret;
+pub mod service;
+pub mod serviceaccount;
+pub mod show;
+pub(crate) mod table;
+pub(crate) mod template;
