@@ -6,6 +6,7 @@
 //! rely on the normal form.
 
 pub mod json;
+pub mod protobuf;
 pub(crate) mod special;
 mod typed;
 pub mod yaml;
@@ -54,6 +55,15 @@ struct Named {
 }
 
 impl Named {
+    fn from_parts(api_version: &str, kind: String) -> Result<Self, String> {
+        let (group, version) = match api_version.split('/').collect::<Vec<_>>().as_slice() {
+            [version] => (String::new(), (*version).to_owned()),
+            [group, version] => ((*group).to_owned(), (*version).to_owned()),
+            _ => return Err(format!("unexpected GroupVersion string: {api_version}")),
+        };
+        Ok(Self { group, version, kind })
+    }
+
     fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.clone()
@@ -83,10 +93,14 @@ pub fn decode(body: &[u8], media: Media, expected: Expected<'_>) -> Result<Decod
             let document = yaml::parse(body).map_err(|why| unrecognized(&why))?;
             (document.node, document.duplicates)
         }
-        Media::Protobuf => return Err(unrecognized("protobuf is not supported")),
+        Media::Protobuf => {
+            let (named, message) = protobuf::opened(body).map_err(|why| unrecognized(&why))?;
+            let read = |target| protobuf::message(message, target);
+            return decode_as(named, expected, read);
+        }
     };
     let named = named(&node).map_err(|why| unrecognized(&interpreted(&why)))?;
-    let mut decoded = decode_node(node, named, expected)?;
+    let mut decoded = decode_as(named, expected, |_| Ok(node))?;
     if let Some(duplicates) = duplicates {
         decoded.strict.insert(0, duplicates);
     }
@@ -154,19 +168,14 @@ fn named(node: &Node) -> Result<Named, String> {
         }
     };
     let (api_version, kind) = (text("apiVersion")?, text("kind")?);
-    let (group, version) = match api_version.split('/').collect::<Vec<_>>().as_slice() {
-        [version] => (String::new(), (*version).to_owned()),
-        [group, version] => ((*group).to_owned(), (*version).to_owned()),
-        _ => return Err(format!("unexpected GroupVersion string: {api_version}")),
-    };
-    Ok(Named { group, version, kind })
+    Named::from_parts(&api_version, kind)
 }
 
-/// Decodes a tree as what it says it is, and checks that this is what is expected.
-fn decode_node(
-    node: Node,
+/// Decodes a body as what it says it is, and checks that this is what is expected.
+fn decode_as(
     mut named: Named,
     expected: Expected<'_>,
+    read: impl FnOnce(&'static Type) -> Result<Node, String>,
 ) -> Result<Decoded, DecodeError> {
     if named.kind.is_empty() {
         named.kind = expected.kind.into();
@@ -185,6 +194,7 @@ fn decode_node(
             named.api_version()
         ))
     })?;
+    let node = read(target).map_err(|why| refuse(&why))?;
     let mut decoded = typed::decode(node, target).map_err(|why| refuse(&why))?;
     if named.kind != expected.kind || (named.group != expected.group && !is_options(expected)) {
         let from = target.go_name();

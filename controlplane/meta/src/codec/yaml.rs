@@ -275,6 +275,7 @@ fn number(text: &str) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+    use std::fmt::Write as _;
 
     fn read(text: &str) -> Value {
         parse(text.as_bytes()).unwrap().node.into()
@@ -316,7 +317,7 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..12 {
             let below = vec![format!("*a{}", level - 1); 10].join(", ");
-            bomb += &format!("a{level}: &a{level} [{below}]\n");
+            writeln!(bomb, "a{level}: &a{level} [{below}]").unwrap();
         }
         assert_eq!(
             parse(bomb.as_bytes()).unwrap_err(),

@@ -52,7 +52,7 @@ pub struct Type {
     pub open: bool,
     /// All fields as JSON shows them, those of embedded types too, sorted by name.
     pub fields: Vec<Field>,
-    /// Fields declared by the type itself, in the order of declaration.
+    /// Fields declared by the type itself, sorted by protobuf number.
     pub own: Vec<Field>,
     /// Embedded types: flat in JSON, messages of their own in protobuf.
     pub inlines: Vec<Inline>,
@@ -200,6 +200,9 @@ pub fn type_named(name: &str) -> Option<&'static Type> {
 /// The type registered under this group, version and kind. Options kinds (`DeleteOptions`, …) are
 /// registered under `meta.k8s.io/v1` only.
 pub fn type_of_kind(group: &str, version: &str, kind: &str) -> Option<&'static Type> {
+    // These few kinds of the meta package are served as `v1`.
+    let shared = ["Status", "APIGroup", "APIGroupList", "APIResourceList", "APIVersions"];
+    let group = if group.is_empty() && shared.contains(&kind) { "meta.k8s.io" } else { group };
     table().by_kind.get(&(group, version, kind)).map(|found| found.get())
 }
 

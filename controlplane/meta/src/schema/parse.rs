@@ -59,6 +59,7 @@ pub(super) fn parse(texts: &[&'static str]) -> Vec<Type> {
         let mut all = flattened(&types, &types[at]);
         all.sort_by_key(|one| one.name);
         types[at].fields = all;
+        types[at].own.sort_by_key(|one| one.number);
     }
     types
 }
