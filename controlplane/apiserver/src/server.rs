@@ -1,0 +1,161 @@
+//! The listener: TCP and TLS connections, each served until it ends or the server stops.
+//!
+//! Owns: sockets and their limits. Must not know: what requests mean. A newcomer's trap: the
+//! handshake runs in the connection's own task, or one slow client would hold up all others.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use kijabi_base::tasks::{self, Shutdown};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use crate::filters::Filters;
+use crate::tls::ServerTls;
+
+/// Most connections at a time; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 16_384;
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take for a request's headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+/// Most bytes of headers of one HTTP/2 request; HTTP/1.1's bound is hyper's buffer.
+const HEADER_BYTES_MAX: u32 = 1 << 20;
+/// Most requests at a time in one HTTP/2 connection, upstream's.
+const STREAMS_MAX: u32 = 250;
+/// After this much silence an HTTP/2 client is asked whether it is still there.
+const PING_AFTER: Duration = Duration::from_secs(30);
+/// How long open requests may go on after the server was asked to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait after the system refused a connection, for lack of file descriptors mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Listens at `address`.
+pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves connections until `shutdown`, then lets open requests end.
+pub(crate) async fn run(
+    listener: TcpListener,
+    tls: ServerTls,
+    filters: Arc<Filters>,
+    shutdown: Shutdown,
+) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = Connections { tls, filters, shutdown: shutdown.clone() };
+    let mut open = tokio::task::JoinSet::new();
+    loop {
+        while open.try_join_next().is_some() {}
+        let place = room.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.wait() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connections = connections.clone();
+                open.spawn(async move {
+                    let _place = place;
+                    connections.serve(stream, peer).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let drained = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+        tracing::warn!(open = open.len(), "stopping with requests still open");
+    }
+    open.shutdown().await;
+}
+
+/// What every connection shares.
+#[derive(Clone)]
+struct Connections {
+    tls: ServerTls,
+    filters: Arc<Filters>,
+    shutdown: Shutdown,
+}
+
+impl Connections {
+    async fn serve(self, stream: TcpStream, from: SocketAddr) {
+        // Answers are written whole; waiting to fill a packet would only delay the last part.
+        let _ = stream.set_nodelay(true);
+        let acceptor = TlsAcceptor::from(self.tls.config.clone());
+        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%from, %error, "TLS handshake failed");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(%from, "TLS handshake took too long");
+                return;
+            }
+        };
+        let identity = Arc::new(self.tls.identify(stream.get_ref().1.peer_certificates()));
+        let filters = self.filters.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let (filters, identity) = (filters.clone(), identity.clone());
+            async move {
+                let request =
+                    request.map(|body| body.map_err(std::io::Error::other).boxed_unsync());
+                Ok::<_, std::convert::Infallible>(filters.serve(&identity, request).await)
+            }
+        });
+        let builder = protocol();
+        let io = TokioIo::new(stream);
+        let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%from, %error, "connection ended");
+                    }
+                    return;
+                }
+                () = self.shutdown.wait(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+fn protocol() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PING_AFTER);
+    builder
+}
+
+/// Runs [`run`] in the background.
+pub(crate) fn spawn(
+    listener: TcpListener,
+    tls: ServerTls,
+    filters: Arc<Filters>,
+    shutdown: Shutdown,
+) -> tokio::task::JoinHandle<()> {
+    tasks::spawn("apiserver", run(listener, tls, filters, shutdown))
+}
