@@ -17,12 +17,24 @@ pub const BATCH_COMMANDS_MAX: usize = 4_096;
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Responses queued for one watch stream before its watchers fall back to reading history.
 pub const WATCH_STREAM_QUEUE_MAX: usize = 128;
+/// Bytes of responses queued for one watch stream.
+pub const WATCH_STREAM_BYTES_MAX: usize = 4 << 20;
+/// Responses of one watch stream handed to the transport before it has taken them.
+pub const WATCH_STREAM_HANDED_MAX: usize = 4;
 /// Revisions of encoded events kept in memory for watchers that are nearly up to date.
 pub const EVENT_RING_REVISIONS_MAX: usize = 65_536;
 /// Bytes of encoded events kept in memory.
 pub const EVENT_RING_BYTES_MAX: usize = 32 << 20;
 /// Revisions read from disk for one round of a watcher that is behind.
 pub const WATCH_CATCH_UP_REVISIONS_MAX: usize = 1_000;
+/// Bytes of events after which a round of a watcher that is behind begins no further revision.
+pub const WATCH_CATCH_UP_BYTES_MAX: usize = 1 << 20;
+/// Range reads of more rows than [`RANGE_INLINE_ROWS_MAX`] that run at once; others wait.
+pub const LARGE_RANGES_MAX: usize = 8;
+/// Rows that a range reads without leaving the thread it came in on.
+pub const RANGE_INLINE_ROWS_MAX: usize = 256;
+/// Answers of one keep-alive stream handed to the transport before it has taken them.
+pub const KEEP_ALIVE_HANDED_MAX: usize = 16;
 /// Largest lease TTL in seconds, etcd's.
 pub const LEASE_TTL_SECONDS_MAX: i64 = 9_000_000_000;
 /// Smallest lease TTL in seconds at the default election timeout, etcd's.

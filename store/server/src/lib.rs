@@ -4,8 +4,12 @@
 //! (Kubernetes or anything else), nor files (that is `kijabi-disk`). A newcomer's trap: services
 //! go through [`store::Store`] only; nothing but the apply loop changes the machine.
 
+mod check;
 pub mod config;
 mod error;
+mod service;
+pub mod status;
 mod store;
+mod watch;
 
 pub use config::Config;

@@ -1,0 +1,178 @@
+//! The KV service: Range, Put, DeleteRange, Txn, Compact, RangeStream.
+//!
+//! Owns: which request needs the log, which a read barrier, which neither. Must not know: what they
+//! do. A newcomer's trap: a transaction without writes never enters the log, so its answer carries
+//! the current revision.
+
+use kijabi_machine::{Outcome, is_read_only, needs_read_barrier};
+use kijabi_proto::command::command::Request as Command;
+use kijabi_proto::etcdserverpb as pb;
+use kijabi_proto::etcdserverpb::kv_server::Kv;
+use kijabi_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::guard::{Learner, admit};
+use super::range::Reader;
+use super::{mismatch, stamp};
+use crate::check;
+use crate::store::Store;
+
+/// Chunks of a streamed range handed to the transport before it has taken them.
+const STREAM_CHUNKS_MAX: usize = 2;
+
+/// The service.
+pub(crate) struct KvService {
+    store: Store,
+    reader: Reader,
+}
+
+impl KvService {
+    /// The service on `store`.
+    pub(crate) fn new(store: Store) -> Self {
+        let reader = Reader::new(store.machine().clone());
+        Self { store, reader }
+    }
+
+    fn admit_range(&self, request: &Request<pb::RangeRequest>) -> Result<(), Status> {
+        let serializable = request.get_ref().serializable;
+        let learner = if serializable { Learner::Answers } else { Learner::Refuses };
+        admit(&self.store, request.metadata(), learner)?;
+        check::range(request.get_ref())?;
+        Ok(())
+    }
+
+    /// Waits until a linearizable read may look (READ-1).
+    async fn barrier(&self, needed: bool) -> Result<(), Status> {
+        if needed {
+            self.store.read_barrier().await?;
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl Kv for KvService {
+    async fn range(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<pb::RangeResponse>, Status> {
+        self.admit_range(&request)?;
+        let request = request.into_inner();
+        self.barrier(!request.serializable).await?;
+        let mut response = self.reader.range(&request).await?;
+        stamp(&self.store, &mut response.header);
+        Ok(Response::new(response))
+    }
+
+    async fn put(
+        &self,
+        request: Request<pb::PutRequest>,
+    ) -> Result<Response<pb::PutResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let request = request.into_inner();
+        check::put(&request)?;
+        match self.store.propose(Command::Put(request)).await? {
+            Outcome::Put(mut response) => {
+                stamp(&self.store, &mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let request = request.into_inner();
+        check::delete_range(&request)?;
+        match self.store.propose(Command::DeleteRange(request)).await? {
+            Outcome::DeleteRange(mut response) => {
+                stamp(&self.store, &mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    async fn txn(
+        &self,
+        request: Request<pb::TxnRequest>,
+    ) -> Result<Response<pb::TxnResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let request = request.into_inner();
+        check::txn(&request, self.store.config().max_txn_ops)?;
+        let mut response = if is_read_only(&request) {
+            self.barrier(needs_read_barrier(&request)).await?;
+            self.reader.txn(&request).await?
+        } else {
+            match self.store.propose(Command::Txn(request)).await? {
+                Outcome::Txn(response) => response,
+                other => return Err(mismatch(&other)),
+            }
+        };
+        stamp(&self.store, &mut response.header);
+        Ok(Response::new(response))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let request = request.into_inner();
+        let (revision, physical) = (request.revision, request.physical);
+        match self.store.propose(Command::Compaction(request)).await? {
+            Outcome::Compaction(mut response) => {
+                if physical {
+                    self.store.compaction_finished(revision).await?;
+                }
+                stamp(&self.store, &mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    type RangeStreamStream = ReceiverStream<Result<pb::RangeStreamResponse, Status>>;
+
+    async fn range_stream(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        self.admit_range(&request)?;
+        let request = request.into_inner();
+        refuse_unstreamable(&request)?;
+        self.barrier(!request.serializable).await?;
+        let (chunks, receiver) = mpsc::channel(STREAM_CHUNKS_MAX);
+        let (reader, store) = (self.reader.clone(), self.store.clone());
+        let bytes_target = self.store.config().max_request_bytes;
+        kijabi_base::tasks::spawn("range stream", async move {
+            let header = |header: &mut _| stamp(&store, header);
+            reader.stream(request, bytes_target, header, chunks).await;
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// etcd streams in key order only, and without filters.
+fn refuse_unstreamable(request: &pb::RangeRequest) -> Result<(), Status> {
+    let natural = request.sort_target == i32::from(SortTarget::Key)
+        && request.sort_order != i32::from(SortOrder::Descend);
+    if !natural {
+        return Err(Status::unimplemented("RangeStream does not support custom sort orders"));
+    }
+    let filters = [
+        request.min_mod_revision,
+        request.max_mod_revision,
+        request.min_create_revision,
+        request.max_create_revision,
+    ];
+    if filters != [0; 4] {
+        return Err(Status::unimplemented("RangeStream does not support revision filters"));
+    }
+    Ok(())
+}

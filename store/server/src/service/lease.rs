@@ -1,0 +1,179 @@
+//! The Lease service: grant, revoke, keep alive, time to live, list.
+//!
+//! Owns: which of them need the log and which the leader's clock. Must not know: deadlines. A
+//! newcomer's trap: an unknown lease is an error to revoke, but an answer to keep alive (TTL 0)
+//! and to time to live (TTL -1).
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use kijabi_base::{limits, rng, tasks};
+use kijabi_machine::{Error as MachineError, LeaseId, Outcome};
+use kijabi_proto::command::command::Request as Command;
+use kijabi_proto::etcdserverpb as pb;
+use kijabi_proto::etcdserverpb::lease_server::Lease;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::guard::{Learner, admit};
+use super::stamp;
+use crate::error::Error;
+use crate::store::Store;
+
+/// How long a keep-alive waits between two looks whether this member has become the leader's own
+/// keeper of time.
+const PROMOTION_POLL: Duration = Duration::from_millis(20);
+
+/// The service.
+pub(crate) struct LeaseService {
+    store: Store,
+}
+
+impl LeaseService {
+    /// The service on `store`.
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
+    }
+}
+
+#[tonic::async_trait]
+impl Lease for LeaseService {
+    async fn lease_grant(
+        &self,
+        request: Request<pb::LeaseGrantRequest>,
+    ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let mut request = request.into_inner();
+        if request.id == LeaseId::NONE.0 {
+            request.id = rng::positive_i64();
+        }
+        match self.store.propose(Command::LeaseGrant(request)).await? {
+            Outcome::LeaseGrant(mut response) => {
+                stamp(&self.store, &mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(super::mismatch(&other)),
+        }
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<pb::LeaseRevokeRequest>,
+    ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        match self.store.propose(Command::LeaseRevoke(request.into_inner())).await? {
+            Outcome::LeaseRevoke(mut response) => {
+                stamp(&self.store, &mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(super::mismatch(&other)),
+        }
+    }
+
+    type LeaseKeepAliveStream = ReceiverStream<Result<pb::LeaseKeepAliveResponse, Status>>;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let (responses, receiver) = mpsc::channel(limits::KEEP_ALIVE_HANDED_MAX);
+        let stop = self.store.shutdown().clone();
+        tasks::spawn_until("lease keep-alive", stop, {
+            keep_alive(self.store.clone(), request.into_inner(), responses)
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<pb::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let request = request.into_inner();
+        let header = Some(self.store.header_now());
+        let answer = as_leader(&self.store, || {
+            let machine = self.store.machine().read();
+            machine.lease_time_to_live(self.store.now_ms(), &request)
+        });
+        let response = match answer.await {
+            Ok(response) => pb::LeaseTimeToLiveResponse { header, ..response },
+            Err(Error::Machine(MachineError::LeaseNotFound)) => pb::LeaseTimeToLiveResponse {
+                header,
+                id: request.id,
+                ttl: -1,
+                ..Default::default()
+            },
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn lease_leases(
+        &self,
+        request: Request<pb::LeaseLeasesRequest>,
+    ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let (ids, revision) = {
+            let machine = self.store.machine().read();
+            (machine.lease_ids(), machine.revision())
+        };
+        let leases = ids.into_iter().map(|id| pb::LeaseStatus { id: id.0 }).collect();
+        let header = Some(self.store.header(revision));
+        Ok(Response::new(pb::LeaseLeasesResponse { header, leases }))
+    }
+}
+
+/// Answers keep-alives one by one until the client ends.
+async fn keep_alive(
+    store: Store,
+    mut requests: Streaming<pb::LeaseKeepAliveRequest>,
+    responses: mpsc::Sender<Result<pb::LeaseKeepAliveResponse, Status>>,
+) {
+    while let Some(Ok(request)) = requests.next().await {
+        // The header is made before the renewal: its revision must not be one at which the lease
+        // might be gone already.
+        let header = Some(store.header_now());
+        let response = match renew(&store, LeaseId(request.id)).await {
+            Ok(ttl) => Ok(pb::LeaseKeepAliveResponse { header, id: request.id, ttl }),
+            Err(Error::Machine(MachineError::LeaseNotFound)) => {
+                Ok(pb::LeaseKeepAliveResponse { header, id: request.id, ttl: 0 })
+            }
+            Err(error) => Err(error.into()),
+        };
+        let failed = response.is_err();
+        if responses.send(response).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// Renews a lease. The barrier confirms that this member still leads (LEASE-1): a renewal that a
+/// deposed leader acknowledged would be worth nothing.
+async fn renew(store: &Store, id: LeaseId) -> Result<i64, Error> {
+    store.read_barrier().await?;
+    as_leader(store, || store.machine().write().lease_renew(store.now_ms(), id)).await
+}
+
+/// Asks the keeper of the leases' time. A new leader keeps it only from the moment it has applied
+/// what was before it, so it is asked again for as long as a request may take.
+async fn as_leader<T>(
+    store: &Store,
+    mut ask: impl FnMut() -> Result<T, MachineError>,
+) -> Result<T, Error> {
+    let asking = async {
+        loop {
+            match ask() {
+                Err(MachineError::NotPrimaryLessor) if store.is_leader() => {
+                    tokio::time::sleep(PROMOTION_POLL).await;
+                }
+                Err(MachineError::NotPrimaryLessor) => return Err(Error::NotLeader),
+                answer => return Ok(answer?),
+            }
+        }
+    };
+    tokio::time::timeout(store.config().request_timeout(), asking)
+        .await
+        .unwrap_or(Err(Error::Timeout))
+}

@@ -1,0 +1,67 @@
+//! The Watch service: opens a stream and hands it to the hub's session.
+//!
+//! Owns: the stream's terms. Must not know: events. A newcomer's trap: when a client has sent its
+//! last request it still wants responses; only the end of the response stream ends a watch.
+
+use std::sync::Arc;
+
+use kijabi_base::limits::{GRPC_OVERHEAD_BYTES, WATCH_STREAM_HANDED_MAX};
+use kijabi_base::tasks;
+use kijabi_proto::etcdserverpb as pb;
+use kijabi_proto::etcdserverpb::watch_server::Watch;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::guard::{Learner, admit, requires_leader};
+use crate::store::Store;
+use crate::watch::{Hub, Source, Terms, run};
+
+/// The service.
+pub(crate) struct WatchService {
+    store: Store,
+    source: Source,
+}
+
+impl WatchService {
+    /// The service on `store`, with events from `hub`.
+    pub(crate) fn new(store: Store, hub: Arc<Hub>) -> Self {
+        let source = Source {
+            machine: Arc::clone(store.machine()),
+            hub,
+            header: Arc::new({
+                let store = store.clone();
+                move |revision| store.header(revision)
+            }),
+            fragment_bytes: store.config().max_request_bytes + GRPC_OVERHEAD_BYTES,
+        };
+        Self { store, source }
+    }
+
+    fn terms(&self, requires_leader: bool) -> Terms {
+        let config = self.store.config();
+        Terms {
+            progress_interval: config.watch_progress_interval,
+            leader_grace: requires_leader.then_some(3 * config.election_timeout),
+            standing: self.store.watch_standing(),
+            shutdown: self.store.shutdown().clone(),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Watch for WatchService {
+    type WatchStream = ReceiverStream<Result<pb::WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<pb::WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let terms = self.terms(requires_leader(request.metadata()));
+        let (responses, receiver) = mpsc::channel(WATCH_STREAM_HANDED_MAX);
+        let stream = run(self.source.clone(), terms, request.into_inner(), responses);
+        tasks::spawn("watch stream", stream);
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}

@@ -1,0 +1,18 @@
+//! Watching: from applied revisions to the streams of clients.
+//!
+//! Owns: who gets which event, in what order, and what happens to those who are late. Must not
+//! know: how commands are applied. A newcomer's trap: a stream keeps no queue of events, only the
+//! first revision it may have missed; events are read from the shared ring, or from history.
+
+mod catch_up;
+mod coverage;
+mod hub;
+mod respond;
+mod session;
+mod stream;
+mod watcher;
+
+pub(crate) use coverage::Coverage;
+pub(crate) use hub::Hub;
+pub(crate) use session::Source;
+pub(crate) use stream::{Terms, run};

@@ -1,0 +1,321 @@
+//! The state of one watch stream: its watches, its position, and the responses to be sent.
+//!
+//! Owns: creating and cancelling watches, turning revisions into responses, catching up. Must not
+//! know: the socket. A newcomer's trap: a watch that is behind is fed by rounds of catching up
+//! only; it joins the live ones in the moment its position passes the stream's.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use kijabi_base::limits::{
+    WATCH_CATCH_UP_BYTES_MAX, WATCH_CATCH_UP_REVISIONS_MAX, WATCH_STREAM_BYTES_MAX,
+    WATCH_STREAM_QUEUE_MAX,
+};
+use kijabi_machine::state::StateError;
+use kijabi_machine::{Machine, RevisionEvents};
+use kijabi_proto::etcdserverpb::watch_request::RequestUnion;
+use kijabi_proto::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse};
+use parking_lot::RwLock;
+use prost::Message as _;
+use tokio::task::JoinHandle;
+
+use super::catch_up::{self, Round};
+use super::coverage::Coverage;
+use super::hub::{Hub, Registration};
+use super::respond;
+use super::watcher::Watcher;
+
+/// Where a stream's events and headers come from.
+#[derive(Clone)]
+pub(crate) struct Source {
+    /// History and revisions.
+    pub(crate) machine: Arc<RwLock<Machine>>,
+    /// New events.
+    pub(crate) hub: Arc<Hub>,
+    /// A response header at a revision.
+    pub(crate) header: Arc<dyn Fn(i64) -> ResponseHeader + Send + Sync>,
+    /// Size from which a response to a watch that allows it is split.
+    pub(crate) fragment_bytes: usize,
+}
+
+/// A reading of history under way.
+pub(super) type Reading = JoinHandle<Result<Round, StateError>>;
+
+/// One stream.
+pub(super) struct Session {
+    source: Source,
+    pub(super) registration: Registration,
+    watchers: BTreeMap<i64, Watcher>,
+    next_id: i64,
+    /// Watches that left since the coverage was made.
+    left: usize,
+    /// Live watches have been given everything up to here.
+    position: i64,
+    outbox: VecDeque<WatchResponse>,
+    outbox_bytes: usize,
+}
+
+impl Session {
+    pub(super) fn new(source: Source) -> Self {
+        let registration = source.hub.register();
+        let position = source.hub.published();
+        Self {
+            source,
+            registration,
+            watchers: BTreeMap::new(),
+            next_id: 0,
+            left: 0,
+            position,
+            outbox: VecDeque::new(),
+            outbox_bytes: 0,
+        }
+    }
+
+    /// Whether more responses may be made; if not, the client must read first.
+    pub(super) fn has_room(&self) -> bool {
+        self.outbox.len() < WATCH_STREAM_QUEUE_MAX && self.outbox_bytes < WATCH_STREAM_BYTES_MAX
+    }
+
+    /// Whether there is something to send.
+    pub(super) fn has_output(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// The next response to send.
+    pub(super) fn next_output(&mut self) -> Option<WatchResponse> {
+        let response = self.outbox.pop_front()?;
+        self.outbox_bytes -= response.encoded_len();
+        Some(response)
+    }
+
+    fn send(&mut self, response: WatchResponse) {
+        self.outbox_bytes += response.encoded_len();
+        self.outbox.push_back(response);
+    }
+
+    fn header(&self, revision: i64) -> ResponseHeader {
+        (self.source.header)(revision)
+    }
+
+    fn header_now(&self) -> ResponseHeader {
+        let revision = self.source.machine.read().revision();
+        self.header(revision)
+    }
+
+    /// Carries out a client's request.
+    pub(super) fn handle(&mut self, request: WatchRequest) {
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(request)) => self.create(&request),
+            Some(RequestUnion::CancelRequest(request)) => {
+                if self.watchers.remove(&request.watch_id).is_some() {
+                    self.after_leaving();
+                    let response = respond::canceled(self.header_now(), request.watch_id);
+                    self.send(response);
+                }
+            }
+            Some(RequestUnion::ProgressRequest(_)) => self.answer_progress(),
+            None => {}
+        }
+    }
+
+    fn create(&mut self, request: &WatchCreateRequest) {
+        let mut watcher = Watcher::of(request);
+        if let Some(reason) = self.refusal(request, &watcher) {
+            let response = respond::refused(self.header_now(), reason);
+            return self.send(response);
+        }
+        let id = self.assign_id(request.watch_id);
+        let published = self.registration.cover(watcher.range());
+        let now = self.source.machine.read().revision().max(published);
+        if request.start_revision == 0 {
+            watcher.next = now + 1;
+        }
+        watcher.behind = watcher.next <= published;
+        watcher.live_from = published + 1;
+        let response = respond::created(self.header(now), id);
+        self.send(response);
+        self.watchers.insert(id, watcher);
+    }
+
+    fn refusal(&self, request: &WatchCreateRequest, watcher: &Watcher) -> Option<&'static str> {
+        if watcher.range().is_empty() {
+            Some("mvcc: watcher range is empty")
+        } else if request.start_revision < 0 {
+            Some("mvcc: required revision has been compacted")
+        } else if request.watch_id != 0 && self.watchers.contains_key(&request.watch_id) {
+            Some("mvcc: duplicate watch ID provided on the WatchStream")
+        } else {
+            None
+        }
+    }
+
+    /// The id the client chose, or the next free one.
+    fn assign_id(&mut self, chosen: i64) -> i64 {
+        if chosen != 0 {
+            return chosen;
+        }
+        while self.watchers.contains_key(&self.next_id) {
+            self.next_id += 1;
+        }
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    /// Narrows what wakes this stream, once most of what did has left.
+    fn after_leaving(&mut self) {
+        self.left += 1;
+        if self.left > self.watchers.len() {
+            self.left = 0;
+            self.registration.replace_coverage(coverage(self.watchers.values()));
+        }
+    }
+
+    // === live events ===
+
+    /// Takes what was published and touches this stream. Returns whether everything was taken.
+    pub(super) fn pick_up(&mut self) -> bool {
+        let pickup = self.registration.pick_up(WATCH_CATCH_UP_REVISIONS_MAX);
+        if let Some(lost_from) = pickup.lost_from {
+            for watcher in self.watchers.values_mut().filter(|watcher| !watcher.behind) {
+                watcher.next = watcher.next.max(lost_from);
+                watcher.behind = watcher.next <= pickup.upto;
+                watcher.live_from = pickup.upto + 1;
+            }
+        } else {
+            self.deliver(&pickup.revisions, pickup.upto, |watcher| !watcher.behind);
+        }
+        self.position = self.position.max(pickup.upto);
+        !pickup.more
+    }
+
+    /// Gives the watches chosen their events of `revisions`, which reach up to `upto`.
+    fn deliver(
+        &mut self,
+        revisions: &[Arc<RevisionEvents>],
+        upto: i64,
+        chosen: impl Fn(&Watcher) -> bool,
+    ) {
+        let mut responses = Vec::new();
+        let header = &self.source.header;
+        for (id, watcher) in self.watchers.iter_mut().filter(|(_, watcher)| chosen(watcher)) {
+            let before = responses.len();
+            let (mut events, mut bytes) = (Vec::new(), 0);
+            for (at, revision) in revisions.iter().enumerate() {
+                let had = events.len();
+                watcher.take(revision, &mut events);
+                bytes += events[had..].iter().map(|event| event.encoded_len()).sum::<usize>();
+                // A revision is never split here (WATCH-2), a batch of many may be.
+                if bytes >= WATCH_CATCH_UP_BYTES_MAX && at + 1 < revisions.len() {
+                    let events = std::mem::take(&mut events);
+                    responses.push((
+                        respond::events(header(revision.revision), *id, events),
+                        watcher.fragment,
+                    ));
+                    bytes = 0;
+                }
+            }
+            if !events.is_empty() {
+                responses.push((respond::events(header(upto), *id, events), watcher.fragment));
+            }
+            watcher.next = watcher.next.max(upto + 1);
+            watcher.quiet &= responses.len() == before;
+        }
+        for (response, fragment) in responses {
+            if fragment {
+                let bytes_max = self.source.fragment_bytes;
+                respond::fragments(response, bytes_max).into_iter().for_each(|r| self.send(r));
+            } else {
+                self.send(response);
+            }
+        }
+    }
+
+    // === progress ===
+
+    /// Answers a progress request, if every watch has been given everything (WATCH-3).
+    fn answer_progress(&mut self) {
+        let all_taken = self.pick_up();
+        let told = all_taken
+            && !self.watchers.is_empty()
+            && self.watchers.values().all(|watcher| watcher.has_progressed(self.position));
+        if told {
+            let response = respond::progress(self.header(self.position), respond::NO_WATCH);
+            self.send(response);
+        }
+    }
+
+    /// Tells progress to the watches that want it and were sent nothing since the last tick.
+    pub(super) fn progress_tick(&mut self) {
+        if !self.pick_up() {
+            return;
+        }
+        let mut due = Vec::new();
+        for (id, watcher) in self.watchers.iter_mut().filter(|(_, w)| w.progress_notify) {
+            if watcher.quiet && watcher.has_progressed(self.position) {
+                due.push(*id);
+            }
+            watcher.quiet = true;
+        }
+        for id in due {
+            let response = respond::progress(self.header(self.position), id);
+            self.send(response);
+        }
+    }
+
+    // === catching up ===
+
+    /// Does what can be done at once for watches that are behind; if history must be read from
+    /// disk, returns that reading.
+    pub(super) fn catch_up(&mut self) -> Option<Reading> {
+        while self.has_room() {
+            let behind = self.watchers.values_mut().filter(|watcher| watcher.behind);
+            let from = behind.map(|watcher| {
+                watcher.in_round = true;
+                watcher.next
+            });
+            let from = from.min()?;
+            let (recent, published) = self.registration.recent(from, WATCH_CATCH_UP_REVISIONS_MAX);
+            let Some(revisions) = recent else {
+                let participants = self.watchers.values().filter(|watcher| watcher.in_round);
+                let machine = Arc::clone(&self.source.machine);
+                return Some(catch_up::start(machine, coverage(participants), from, published));
+            };
+            let next = match revisions.last() {
+                Some(last) if revisions.len() == WATCH_CATCH_UP_REVISIONS_MAX => last.revision + 1,
+                _ => published + 1,
+            };
+            let compacted = self.source.machine.read().compacted_revision();
+            self.finish_round(&Round { revisions, next, compacted });
+        }
+        None
+    }
+
+    /// Gives the watches of a round what it read.
+    pub(super) fn finish_round(&mut self, round: &Round) {
+        let lost: Vec<i64> = self
+            .watchers
+            .iter()
+            .filter(|(_, watcher)| watcher.in_round && watcher.next < round.compacted)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            self.watchers.remove(&id);
+            self.after_leaving();
+            // The header's revision is left out, as etcd does.
+            let response = respond::compacted(self.header(0), id, round.compacted);
+            self.send(response);
+        }
+        self.deliver(&round.revisions, round.next - 1, |watcher| watcher.in_round);
+        let position = self.position;
+        for watcher in self.watchers.values_mut().filter(|watcher| watcher.in_round) {
+            watcher.in_round = false;
+            watcher.behind = watcher.next <= position || watcher.next < watcher.live_from;
+        }
+    }
+}
+
+fn coverage<'a>(watchers: impl Iterator<Item = &'a Watcher>) -> Coverage {
+    let mut coverage = Coverage::default();
+    watchers.for_each(|watcher| coverage.add(watcher.range()));
+    coverage
+}

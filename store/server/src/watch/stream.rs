@@ -1,0 +1,124 @@
+//! Running one watch stream: requests in, responses out, until either side ends.
+//!
+//! Owns: the loop and its fairness. Must not know: what a response says. A newcomer's trap: while
+//! the client does not read, nothing but its disconnection is listened to; the hub goes on without
+//! the stream, which catches up from history later.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use kijabi_base::tasks::Shutdown;
+use kijabi_base::{clock, rng};
+use kijabi_machine::state::StateError;
+use kijabi_proto::etcdserverpb::{WatchRequest, WatchResponse};
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+
+use super::catch_up::Round;
+use super::session::{Reading, Session, Source};
+use crate::status::EtcdError;
+use crate::store::Standing;
+
+/// How a stream ends and how often it tells progress.
+pub(crate) struct Terms {
+    /// Time between periodic progress responses.
+    pub(crate) progress_interval: Duration,
+    /// The stream ends after this long without a leader, if its client asked for that.
+    pub(crate) leader_grace: Option<Duration>,
+    /// Who leads.
+    pub(crate) standing: watch::Receiver<Standing>,
+    /// The member's stop.
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Runs a stream to its end.
+pub(crate) async fn run(
+    source: Source,
+    terms: Terms,
+    requests: impl Stream<Item = Result<WatchRequest, Status>> + Send + Unpin,
+    responses: mpsc::Sender<Result<WatchResponse, Status>>,
+) {
+    let end = serve(source, terms, requests, &responses).await;
+    if let Some(error) = end {
+        // If the client is not reading, the closed channel tells it enough.
+        let _ = responses.try_send(Err(error.into()));
+    }
+}
+
+async fn serve(
+    source: Source,
+    terms: Terms,
+    mut requests: impl Stream<Item = Result<WatchRequest, Status>> + Send + Unpin,
+    responses: &mpsc::Sender<Result<WatchResponse, Status>>,
+) -> Option<EtcdError> {
+    let mut session = Session::new(source);
+    let mut reading: Option<Reading> = None;
+    let mut requests_open = true;
+    let period = progress_period(terms.progress_interval);
+    let mut ticker = tokio::time::interval_at(clock::now() + period, period);
+    let mut leaderless = pin!(leaderless(terms.standing, terms.leader_grace));
+    loop {
+        if reading.is_none() {
+            reading = session.catch_up();
+        }
+        let room = session.has_room();
+        tokio::select! {
+            () = terms.shutdown.wait() => return Some(EtcdError::Stopped),
+            () = &mut leaderless => return Some(EtcdError::NoLeader),
+            permit = responses.reserve(), if session.has_output() => {
+                let (Ok(permit), Some(response)) = (permit, session.next_output()) else {
+                    return None;
+                };
+                permit.send(Ok(response));
+            }
+            () = responses.closed() => return None,
+            round = finished(&mut reading) => match round {
+                Some(round) => session.finish_round(&round),
+                None => return Some(EtcdError::Stopped),
+            },
+            request = requests.next(), if requests_open && room => match request {
+                Some(Ok(request)) => session.handle(request),
+                Some(Err(_)) => return None,
+                // The client sends no more, but still reads.
+                None => requests_open = false,
+            },
+            () = session.registration.woken(), if room => { session.pick_up(); }
+            _ = ticker.tick(), if room => session.progress_tick(),
+        }
+    }
+}
+
+/// The interval and up to a tenth more, so that streams do not all speak at once.
+fn progress_period(interval: Duration) -> Duration {
+    interval + interval.mul_f64(rng::unit() / 10.0)
+}
+
+/// Resolves when the reading under way is finished; `None` if it failed.
+async fn finished(reading: &mut Option<Reading>) -> Option<Round> {
+    let Some(task) = reading.as_mut() else { return std::future::pending().await };
+    let result: Result<Result<Round, StateError>, _> = task.await;
+    *reading = None;
+    match result {
+        Ok(Ok(round)) => Some(round),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "history of a watch could not be read");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Resolves once there was no leader for `grace`; never without a grace.
+async fn leaderless(mut standing: watch::Receiver<Standing>, grace: Option<Duration>) {
+    let Some(grace) = grace else { return std::future::pending().await };
+    loop {
+        if standing.wait_for(|standing| standing.leader == 0).await.is_err() {
+            return std::future::pending().await;
+        }
+        let back = standing.wait_for(|standing| standing.leader != 0);
+        if tokio::time::timeout(grace, back).await.is_err() {
+            return;
+        }
+    }
+}
