@@ -29,7 +29,7 @@ pub enum Node {
 
 impl Node {
     /// What Go calls the value in a type error.
-    pub(super) fn go_kind(&self) -> &'static str {
+    pub(crate) fn go_kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "bool",

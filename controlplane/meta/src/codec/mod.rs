@@ -14,6 +14,7 @@ pub mod yaml_write;
 
 use serde_json::Value;
 
+pub(crate) use typed::untyped;
 pub use typed::{Decoded, normal};
 
 use crate::schema::{self, Type};

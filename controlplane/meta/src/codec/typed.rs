@@ -44,6 +44,13 @@ pub fn normal(value: Value, target: &'static Type) -> Result<Decoded, String> {
     decode(value.into(), target)
 }
 
+/// Any JSON as it is, with reports of duplicate fields.
+pub(crate) fn untyped(node: Node) -> Decoded {
+    let mut decoder = Decoder::default();
+    let object = decoder.untyped(node);
+    Decoded { object, strict: decoder.strict }
+}
+
 #[derive(Default)]
 struct Decoder {
     /// The first type error; later ones are not told.

@@ -171,8 +171,7 @@ fn time(bytes: &[u8], name: &str, precision: Precision) -> Result<Node, String> 
     if bytes.is_empty() {
         return Ok(Node::Null);
     }
-    let part =
-        |number| Ok::<_, String>(last(bytes, number)?.map_or(Ok(0), |one| one.number(name))?);
+    let part = |number| last(bytes, number)?.map_or(Ok(0), |one| one.number(name));
     let seconds = part(1)? as i64;
     let nanos = if precision == Precision::Seconds { 0 } else { part(2)? as i32 };
     let time = special::time_of_parts(seconds, nanos.clamp(0, 999_999_999));

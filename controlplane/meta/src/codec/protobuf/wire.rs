@@ -14,7 +14,7 @@ pub(super) enum Wire<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
-    Fixed32(u32),
+    Fixed32,
 }
 
 impl<'a> Reader<'a> {
@@ -62,19 +62,22 @@ impl<'a> Reader<'a> {
         }
         let value = match tag & 7 {
             0 => Wire::Varint(self.varint()?),
-            1 => Wire::Fixed64(u64::from_le_bytes(self.array()?)),
+            1 => Wire::Fixed64(u64::from_le_bytes(self.eight()?)),
             2 => {
                 let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
                 Wire::Bytes(self.take(length)?)
             }
-            5 => Wire::Fixed32(u32::from_le_bytes(self.array()?)),
+            5 => {
+                self.take(4)?;
+                Wire::Fixed32
+            }
             other => return Err(format!("proto: illegal wireType {other}")),
         };
         Ok(Some((number, value)))
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let bytes = self.take(N)?;
+    fn eight(&mut self) -> Result<[u8; 8], String> {
+        let bytes = self.take(8)?;
         Ok(bytes.try_into().expect("take gives as many bytes as asked"))
     }
 }
@@ -85,7 +88,7 @@ impl<'a> Wire<'a> {
             Self::Varint(_) => 0,
             Self::Fixed64(_) => 1,
             Self::Bytes(_) => 2,
-            Self::Fixed32(_) => 5,
+            Self::Fixed32 => 5,
         };
         format!("proto: wrong wireType = {found} for field {field}")
     }
