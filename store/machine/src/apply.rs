@@ -77,12 +77,12 @@ impl Machine {
             }
             Request::Compaction(request) => {
                 self.mvcc.schedule_compaction(request.revision, state)?;
-                Ok(Outcome::Compaction(pb::CompactionResponse { header: self.header() }))
+                Ok(Outcome::Compaction(pb::CompactionResponse { header: Some(self.header()) }))
             }
             Request::LeaseGrant(request) => self.lease_grant(now_ms, request, state),
             Request::LeaseRevoke(request) => {
                 self.lease_revoke(LeaseId(request.id), state, events)?;
-                Ok(Outcome::LeaseRevoke(pb::LeaseRevokeResponse { header: self.header() }))
+                Ok(Outcome::LeaseRevoke(pb::LeaseRevokeResponse { header: Some(self.header()) }))
             }
             Request::LeaseRevokeMany(request) => {
                 let mut revoked = 0;
@@ -98,7 +98,7 @@ impl Machine {
             }
             Request::Alarm(request) => {
                 let alarms = self.cluster.alarm(request, state);
-                Ok(Outcome::Alarm(pb::AlarmResponse { header: self.header(), alarms }))
+                Ok(Outcome::Alarm(pb::AlarmResponse { header: Some(self.header()), alarms }))
             }
             Request::MemberAttributes(member) => {
                 self.cluster.set_member(member, state);
@@ -142,7 +142,8 @@ impl Machine {
     ) -> Result<Outcome, Error> {
         let ttl = self.leases.grant(now_ms, LeaseId(request.id), request.ttl, state)?;
         let error = String::new();
-        let response = pb::LeaseGrantResponse { header: self.header(), id: request.id, ttl, error };
+        let response =
+            pb::LeaseGrantResponse { header: Some(self.header()), id: request.id, ttl, error };
         Ok(Outcome::LeaseGrant(response))
     }
 
@@ -163,7 +164,7 @@ impl Machine {
     }
 
     /// A header with the current revision.
-    fn header(&self) -> Option<pb::ResponseHeader> {
-        Some(pb::ResponseHeader { revision: self.mvcc.revision(), ..Default::default() })
+    fn header(&self) -> pb::ResponseHeader {
+        pb::ResponseHeader { revision: self.mvcc.revision(), ..Default::default() }
     }
 }

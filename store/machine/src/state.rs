@@ -51,6 +51,7 @@ pub trait StateReader: Send + Sync + 'static {
 
     /// Visits the pairs with `from <= key` and `key < to` (no end if `None`) in key order, on one
     /// consistent view, until `visit` breaks.
+    #[allow(clippy::type_complexity, reason = "a visitor is clearer spelled out")]
     fn scan(
         &self,
         table: Table,

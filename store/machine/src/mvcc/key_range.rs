@@ -20,6 +20,9 @@ pub enum KeyRange<'a> {
     },
 }
 
+/// The bounds of a range of an ordered map.
+pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 impl<'a> KeyRange<'a> {
     /// Reads a request's `key` and `range_end`.
     pub fn of(key: &'a [u8], range_end: &'a [u8]) -> Self {
@@ -44,7 +47,7 @@ impl<'a> KeyRange<'a> {
     }
 
     /// The bounds for an ordered map; `None` if the range is empty.
-    pub(crate) fn bounds(&self) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+    pub(crate) fn bounds(&self) -> Option<Bounds<'a>> {
         if self.is_empty() {
             return None;
         }
@@ -63,19 +66,23 @@ mod tests {
 
     #[test]
     fn range_end_decides_which_keys_are_meant() {
-        let cases: [(&[u8], &[u8], &[u8], bool); 9] = [
-            (b"a", b"", b"a", true),
-            (b"a", b"", b"aa", false),
-            (b"a", b"\0", b"zzz", true),
-            (b"b", b"\0", b"a", false),
-            (b"a", b"c", b"b", true),
-            (b"a", b"c", b"c", false),
-            (b"c", b"a", b"b", false),
-            (b"\0", b"\0", b"\0", true),
-            (b"a", b"a", b"a", false),
+        let cases = [
+            ("a", "", "a", true),
+            ("a", "", "aa", false),
+            ("a", "\0", "zzz", true),
+            ("b", "\0", "a", false),
+            ("a", "c", "b", true),
+            ("a", "c", "c", false),
+            ("c", "a", "b", false),
+            ("\0", "\0", "\0", true),
+            ("a", "a", "a", false),
         ];
         for (key, end, probe, meant) in cases {
-            assert_eq!(KeyRange::of(key, end).contains(probe), meant, "{key:?} {end:?} {probe:?}");
+            assert_eq!(
+                KeyRange::of(key.as_bytes(), end.as_bytes()).contains(probe.as_bytes()),
+                meant,
+                "{key:?} {end:?} {probe:?}"
+            );
         }
     }
 }

@@ -150,7 +150,9 @@ impl RangePlan {
             kvs.truncate(self.limit);
         }
         if self.keys_only {
-            kvs.iter_mut().for_each(|kv| kv.value.clear());
+            for kv in &mut kvs {
+                kv.value.clear();
+            }
         }
         let header = Some(ResponseHeader { revision: self.revision, ..Default::default() });
         Ok(RangeResponse { header, kvs, more, count: self.count })

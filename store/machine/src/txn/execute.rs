@@ -18,8 +18,8 @@ use crate::lease::Leases;
 use crate::mvcc::{KeyRange, Mvcc, RangePlan, Write};
 use crate::state::{StateError, StateReader};
 
-fn header(revision: i64) -> Option<ResponseHeader> {
-    Some(ResponseHeader { revision, ..Default::default() })
+fn header(revision: i64) -> ResponseHeader {
+    ResponseHeader { revision, ..Default::default() }
 }
 
 /// Carries out a put.
@@ -42,7 +42,7 @@ fn put_checked(write: &mut Write<'_>, request: &PutRequest) -> Result<PutRespons
     }
     let previous = write.put(&request.key, value, lease)?;
     let prev_kv = previous.filter(|_| request.prev_kv);
-    Ok(PutResponse { header: header(write.next_revision()), prev_kv })
+    Ok(PutResponse { header: Some(header(write.next_revision())), prev_kv })
 }
 
 /// Carries out a delete.
@@ -53,14 +53,14 @@ pub(crate) fn delete_range(
     let previous = write.delete_range(KeyRange::of(&request.key, &request.range_end))?;
     let deleted = previous.len() as i64;
     let prev_kvs = if request.prev_kv { previous } else { Vec::new() };
-    Ok(DeleteRangeResponse { header: header(write.revision()), deleted, prev_kvs })
+    Ok(DeleteRangeResponse { header: Some(header(write.revision())), deleted, prev_kvs })
 }
 
 /// Carries out a transaction: decides, checks, and only then writes.
 pub(crate) fn txn(write: &mut Write<'_>, request: &TxnRequest) -> Result<TxnResponse, Error> {
     let mut path = decide(write.mvcc, write.leases, request)?;
     let mut response = execute(write, request, &mut path)?;
-    response.header = header(write.revision());
+    response.header = Some(header(write.revision()));
     Ok(response)
 }
 
@@ -128,6 +128,10 @@ impl TxnPlan {
                 Ok(ResponseOp { response })
             })
             .collect::<Result<_, Error>>()?;
-        Ok(TxnResponse { header: header(self.revision), succeeded: self.succeeded, responses })
+        Ok(TxnResponse {
+            header: Some(header(self.revision)),
+            succeeded: self.succeeded,
+            responses,
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! A machine with its state in memory, and a small language to talk to it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 pub(crate) mod script;
 

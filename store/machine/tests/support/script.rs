@@ -306,9 +306,9 @@ fn show(outcome: Outcome) -> String {
         Outcome::Put(response) => show_put(&response),
         Outcome::DeleteRange(response) => show_delete(&response),
         Outcome::Txn(response) => show_txn(&response),
-        Outcome::Compaction(response) => format!("rev={}", revision(&response.header)),
+        Outcome::Compaction(response) => format!("rev={}", revision(response.header.as_ref())),
         Outcome::LeaseGrant(response) => format!("id={} ttl={}", response.id, response.ttl),
-        Outcome::LeaseRevoke(response) => format!("rev={}", revision(&response.header)),
+        Outcome::LeaseRevoke(response) => format!("rev={}", revision(response.header.as_ref())),
         Outcome::LeaseRevokeMany(count) => format!("revoked={count}"),
         Outcome::Alarm(response) => {
             let alarms = response.alarms.iter();
@@ -318,8 +318,8 @@ fn show(outcome: Outcome) -> String {
     }
 }
 
-fn revision(header: &Option<pb::ResponseHeader>) -> i64 {
-    header.as_ref().unwrap().revision
+fn revision(header: Option<&pb::ResponseHeader>) -> i64 {
+    header.unwrap().revision
 }
 
 fn show_kv(kv: &KeyValue) -> String {
@@ -330,18 +330,19 @@ fn show_kv(kv: &KeyValue) -> String {
 
 fn show_put(response: &pb::PutResponse) -> String {
     let previous = response.prev_kv.as_ref().map(|kv| format!(" prev={}", show_kv(kv)));
-    format!("rev={}{}", revision(&response.header), previous.unwrap_or_default())
+    format!("rev={}{}", revision(response.header.as_ref()), previous.unwrap_or_default())
 }
 
 fn show_delete(response: &pb::DeleteRangeResponse) -> String {
     let mut parts =
-        vec![format!("rev={} deleted={}", revision(&response.header), response.deleted)];
+        vec![format!("rev={} deleted={}", revision(response.header.as_ref()), response.deleted)];
     parts.extend(response.prev_kvs.iter().map(|kv| format!("prev={}", show_kv(kv))));
     parts.join(" ")
 }
 
 fn show_range(response: &pb::RangeResponse) -> String {
-    let mut parts = vec![format!("rev={} count={}", revision(&response.header), response.count)];
+    let mut parts =
+        vec![format!("rev={} count={}", revision(response.header.as_ref()), response.count)];
     if response.more {
         parts.push("more".into());
     }
@@ -350,7 +351,8 @@ fn show_range(response: &pb::RangeResponse) -> String {
 }
 
 fn show_txn(response: &pb::TxnResponse) -> String {
-    let mut lines = vec![format!("rev={} {}", revision(&response.header), response.succeeded)];
+    let mut lines =
+        vec![format!("rev={} {}", revision(response.header.as_ref()), response.succeeded)];
     for op in &response.responses {
         let line = match op.response.as_ref() {
             Some(Response::ResponseRange(response)) => show_range(response),
