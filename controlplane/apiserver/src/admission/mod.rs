@@ -7,6 +7,14 @@
 
 #[cfg(test)]
 pub(crate) mod fixture;
+mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+mod reserve;
+mod service_account;
+#[cfg(test)]
+mod tests;
+mod tolerations;
 
 use std::sync::Arc;
 
@@ -16,6 +24,8 @@ use serde_json::Value;
 
 use crate::status::{ApiError, GroupResource};
 use crate::user::User;
+
+pub use reserve::{Allocator, Reservation};
 
 /// What is done with the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,19 +132,36 @@ pub trait Plugin: Send + Sync {
     }
 }
 
-/// The plugins, in order.
-pub struct Chain(Vec<Box<dyn Plugin>>);
+/// The plugins, in order, and the pools that objects take from.
+#[derive(Default)]
+pub struct Chain {
+    plugins: Vec<Box<dyn Plugin>>,
+    allocators: Vec<Arc<dyn Allocator>>,
+}
 
 impl std::fmt::Debug for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|plugin| plugin.name())).finish()
+        f.debug_list().entries(self.plugins.iter().map(|plugin| plugin.name())).finish()
     }
 }
 
 impl Chain {
-    /// A chain of `plugins`.
+    /// The plugins that Kubernetes runs by default, as far as their kinds are served, in its order.
+    pub fn standard(objects: &Arc<dyn Objects>, allocators: Vec<Arc<dyn Allocator>>) -> Self {
+        let plugins: Vec<Box<dyn Plugin>> = vec![
+            Box::new(namespace_lifecycle::NamespaceLifecycle::new(objects.clone())),
+            Box::new(service_account::ServiceAccount::new(objects.clone())),
+            Box::new(node_restriction::NodeRestriction),
+            Box::new(tolerations::TaintNodesByCondition),
+            Box::new(priority::Priority),
+            Box::new(tolerations::DefaultTolerationSeconds),
+        ];
+        Self { plugins, allocators }
+    }
+
+    /// A chain of `plugins`, without pools.
     pub fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
-        Self(plugins)
+        Self { plugins, allocators: Vec::new() }
     }
 
     /// The mutating pass: after decoding and defaulting, before the strategy prepares the object.
@@ -143,7 +170,7 @@ impl Chain {
         attributes: &Attributes<'_>,
         object: &mut Value,
     ) -> Result<(), ApiError> {
-        for plugin in &self.0 {
+        for plugin in &self.plugins {
             plugin.admit(attributes, object).await?;
         }
         Ok(())
@@ -155,9 +182,36 @@ impl Chain {
         attributes: &Attributes<'_>,
         object: Option<&Value>,
     ) -> Result<(), ApiError> {
-        for plugin in &self.0 {
+        for plugin in &self.plugins {
             plugin.validate(attributes, object).await?;
         }
         Ok(())
+    }
+
+    /// Takes what a valid object needs from the pools, last before it is stored. The answer is
+    /// committed when the object is stored and aborted when it is not.
+    pub async fn reserve(
+        &self,
+        attributes: &Attributes<'_>,
+        object: &mut Value,
+    ) -> Result<Reservation, ApiError> {
+        let mut taken = Reservation::none();
+        for allocator in &self.allocators {
+            match allocator.reserve(attributes, object).await {
+                Ok(more) => taken = taken.and(more),
+                Err(error) => {
+                    taken.abort().await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Gives back what an object had that is deleted now.
+    pub async fn release(&self, attributes: &Attributes<'_>, object: &Value) {
+        for allocator in &self.allocators {
+            allocator.release(attributes, object).await;
+        }
     }
 }

@@ -9,6 +9,8 @@ mod policy;
 
 use std::sync::Arc;
 
+pub(crate) use node::names_another_object;
+
 use crate::admission::Objects;
 use crate::request::RequestInfo;
 use crate::status::{ApiError, GroupResource};

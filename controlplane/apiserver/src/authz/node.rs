@@ -76,7 +76,7 @@ async fn uses(
 }
 
 /// Whether a pod spec refers to the secret, config map or service account `name`.
-pub(crate) fn refers_to(spec: &Value, what: &str, name: &str) -> bool {
+fn refers_to(spec: &Value, what: &str, name: &str) -> bool {
     let array = |value: &Value| value.as_array().cloned().unwrap_or_default();
     if what == "serviceaccounts" {
         return spec["serviceAccountName"] == name;
@@ -103,4 +103,48 @@ pub(crate) fn refers_to(spec: &Value, what: &str, name: &str) -> bool {
         })
     });
     by_volume || by_pull || by_env
+}
+
+/// What kind of other object a pod spec refers to, if any.
+pub(crate) fn names_another_object(spec: &Value) -> Option<&'static str> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    if spec["serviceAccountName"].as_str().is_some_and(|name| !name.is_empty()) {
+        return Some("a service account");
+    }
+    if !list(&spec["imagePullSecrets"]).is_empty() {
+        return Some("secrets");
+    }
+    if !list(&spec["resourceClaims"]).is_empty() {
+        return Some("resourceclaims");
+    }
+    for volume in list(&spec["volumes"]) {
+        let projected = list(&volume["projected"]["sources"]);
+        for source in std::iter::once(&volume).chain(projected.iter()) {
+            for (field, what) in [
+                ("secret", "secrets"),
+                ("configMap", "configmaps"),
+                ("persistentVolumeClaim", "persistentvolumeclaims"),
+                ("serviceAccountToken", "service account tokens"),
+            ] {
+                if !source[field].is_null() {
+                    return Some(what);
+                }
+            }
+        }
+    }
+    for field in ["containers", "initContainers", "ephemeralContainers"] {
+        for container in list(&spec[field]) {
+            let values = list(&container["env"]).into_iter().map(|env| env["valueFrom"].clone());
+            for source in values.chain(list(&container["envFrom"])) {
+                let is = |keys: [&str; 2]| keys.iter().any(|key| !source[*key].is_null());
+                if is(["secretKeyRef", "secretRef"]) {
+                    return Some("secrets");
+                }
+                if is(["configMapKeyRef", "configMapRef"]) {
+                    return Some("configmaps");
+                }
+            }
+        }
+    }
+    None
 }
