@@ -39,7 +39,8 @@ impl Output {
     pub fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Self, ApiError> {
         let accept: Vec<&str> =
             headers.get_all(header::ACCEPT).iter().filter_map(|one| one.to_str().ok()).collect();
-        let form = Negotiated::from_accept(&accept.join(",")).ok_or_else(ApiError::not_acceptable)?;
+        let form =
+            Negotiated::from_accept(&accept.join(",")).ok_or_else(ApiError::not_acceptable)?;
         let include = IncludeObject::parse(query.get("includeObject").unwrap_or_default())?;
         let agent = headers.get(header::USER_AGENT).and_then(|one| one.to_str().ok());
         Ok(Self { form, include, pretty: is_pretty(query, agent.unwrap_or_default()) })

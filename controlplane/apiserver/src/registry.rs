@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use kijabi_base::tasks::{self, Shutdown};
-use kijabi_meta::kind::{KINDS, Kind};
+use kijabi_meta::kind::{self, KINDS, Kind};
 use serde_json::Value;
 
 use crate::admission::{ObjectAt, Objects};
@@ -37,7 +37,7 @@ impl Registry {
     pub fn new(client: Client, shutdown: Shutdown) -> Result<Arc<Self>, StoreError> {
         let asks_progress = Arc::new(AtomicBool::new(false));
         let mut caches = BTreeMap::new();
-        for kind in KINDS.iter().copied().filter(|kind| is_stored(kind) && is_storage_form(kind)) {
+        for kind in KINDS.iter().filter(|kind| is_stored(kind) && is_storage_form(kind)) {
             let cache = WatchCache::new(kind, client.clone(), Arc::clone(&asks_progress))?;
             caches.insert(kind.storage_prefix, cache);
         }
@@ -73,10 +73,7 @@ impl Registry {
 
     /// The kind of a resource.
     pub fn kind(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-        KINDS
-            .iter()
-            .copied()
-            .find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
+        kind::lookup(group, version, plural)
     }
 
     /// The cache of a kind; only stored kinds have one.
@@ -100,7 +97,6 @@ impl Registry {
     fn kind_named(group: &str, plural: &str) -> Result<&'static Kind, ApiError> {
         KINDS
             .iter()
-            .copied()
             .find(|kind| kind.group == group && kind.plural == plural && is_stored(kind))
             .ok_or_else(ApiError::unknown_resource)
     }
@@ -108,17 +104,12 @@ impl Registry {
 
 /// Whether objects of the kind are kept at all (a Binding is not).
 fn is_stored(kind: &Kind) -> bool {
-    kind.verbs.contains(&"get")
+    !kind.storage_prefix.is_empty()
 }
 
 /// Whether the kind's form is the one that is stored.
 pub(crate) fn is_storage_form(kind: &'static Kind) -> bool {
-    std::ptr::eq(storage_form(kind), kind)
-}
-
-/// The kind in whose form objects of `kind` are stored.
-pub(crate) fn storage_form(kind: &'static Kind) -> &'static Kind {
-    KINDS.iter().copied().find(|one| one.storage_prefix == kind.storage_prefix).unwrap_or(kind)
+    std::ptr::eq(kind.storage(), kind)
 }
 
 /// Finds out whether the store answers progress requests rightly: etcd from 3.4.31 and 3.5.13 on.
@@ -203,9 +194,9 @@ mod tests {
 
     #[test]
     fn every_stored_kind_has_one_storage_form() {
-        for kind in KINDS.iter().copied().filter(|kind| is_stored(kind)) {
-            assert_eq!(storage_form(kind).storage_prefix, kind.storage_prefix);
-            assert!(is_storage_form(storage_form(kind)));
+        for kind in KINDS.iter().filter(|kind| is_stored(kind)) {
+            assert_eq!(kind.storage().storage_prefix, kind.storage_prefix);
+            assert!(is_storage_form(kind.storage()));
         }
     }
 }

@@ -86,7 +86,11 @@ fn is_zero(value: &u32) -> bool {
 
 /// `metadata` of a Status, which is a list's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListMeta {}
+pub struct ListMeta {
+    /// Where a list that cannot go on consistently may go on.
+    #[serde(rename = "continue", default, skip_serializing_if = "String::is_empty")]
+    pub next: String,
+}
 
 /// A `metav1.Status`: the body of every error answer, and of a finished deletion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -124,7 +128,7 @@ impl Status {
         Self {
             kind: "Status",
             api_version: "v1",
-            metadata: ListMeta {},
+            metadata: ListMeta::default(),
             status: "Success",
             message: String::new(),
             reason: "",
@@ -203,6 +207,12 @@ impl ApiError {
     pub fn with_cause(mut self, reason: &str, message: &str, field: &str) -> Self {
         let cause = Cause { reason: reason.into(), message: message.into(), field: field.into() };
         self.0.details.get_or_insert_default().causes.push(cause);
+        self
+    }
+
+    /// Offers a token to go on with.
+    pub fn with_continue(mut self, token: String) -> Self {
+        self.0.metadata.next = token;
         self
     }
 

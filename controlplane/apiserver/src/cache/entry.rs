@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::storage::{Record, Revision, StoreError, decode};
 
 /// The fields that some kind can be selected by; those a kind supports are kept with its objects.
-pub(super) const SELECTABLE: &[&str] = &[
+pub const SELECTABLE: &[&str] = &[
     "spec.nodeName",
     "spec.restartPolicy",
     "spec.schedulerName",

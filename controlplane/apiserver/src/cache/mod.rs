@@ -18,7 +18,7 @@ use kijabi_meta::kind::Kind;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, watch};
 
-pub use entry::Entry;
+pub use entry::{Entry, SELECTABLE};
 pub use selection::Selection;
 pub use state::{Event, EventKind};
 pub use watcher::{Start, Step, WatchedEvent, Watcher};

@@ -80,6 +80,11 @@ impl Watcher {
         self.cursor
     }
 
+    /// Asks how far the watch is complete, for a later bookmark.
+    pub fn request_progress(&self) {
+        self.cache.request_progress();
+    }
+
     /// The next events; waits until there are some. May be dropped and called again at any time.
     pub async fn next(&mut self) -> Step {
         if let Some(initial) = self.initial.as_mut() {

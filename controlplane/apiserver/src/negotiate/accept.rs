@@ -139,10 +139,7 @@ mod tests {
             ("text/html", None),
             ("application/vnd.kubernetes.protobuf", None),
             ("application/vnd.kubernetes.protobuf,application/json", json(Shape::Object)),
-            (
-                "application/yaml",
-                Some(Negotiated { format: Format::Yaml, shape: Shape::Object }),
-            ),
+            ("application/yaml", Some(Negotiated { format: Format::Yaml, shape: Shape::Object })),
             (
                 "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
                 json(Shape::Table("v1")),

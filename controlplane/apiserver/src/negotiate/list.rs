@@ -62,7 +62,12 @@ impl ListWriter {
 
 impl Output {
     /// An answer with a list.
-    pub fn list(&self, kind: &Kind, meta: &ListMeta, items: ListWriter) -> Result<Response, ApiError> {
+    pub fn list(
+        &self,
+        kind: &Kind,
+        meta: &ListMeta,
+        items: ListWriter,
+    ) -> Result<Response, ApiError> {
         let value = match (self.form.shape, items) {
             (Shape::Object, ListWriter::Cached(entries))
                 if self.form.format == Format::Json && !self.pretty =>
@@ -98,14 +103,6 @@ impl Output {
     }
 }
 
-fn api_version(kind: &Kind) -> String {
-    if kind.group.is_empty() {
-        kind.version.into()
-    } else {
-        format!("{}/{}", kind.group, kind.version)
-    }
-}
-
 fn plain_list(kind: &Kind, meta: &ListMeta, mut items: Vec<Value>) -> Value {
     for item in &mut items {
         if let Some(fields) = item.as_object_mut() {
@@ -115,7 +112,7 @@ fn plain_list(kind: &Kind, meta: &ListMeta, mut items: Vec<Value>) -> Value {
     }
     json!({
         "kind": format!("{}List", kind.kind),
-        "apiVersion": api_version(kind),
+        "apiVersion": kind.api_version(),
         "metadata": meta.value(),
         "items": items,
     })
@@ -128,7 +125,7 @@ fn join(kind: &Kind, meta: &ListMeta, entries: &[Arc<Entry>]) -> Bytes {
     let head = format!(
         "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
         kind.kind,
-        api_version(kind),
+        kind.api_version(),
         meta.value()
     );
     out.put_slice(head.as_bytes());

@@ -57,7 +57,12 @@ pub(super) fn table<'a>(
                 IncludeObject::Metadata => partial_metadata(object, version),
                 IncludeObject::Object => object.clone(),
             };
-            json!({"cells": kind.strategy.row(object, now), "object": beside})
+            let mut row = json!({"cells": kind.strategy.row(object, now), "object": beside});
+            let conditions = kind.strategy.row_conditions(object);
+            if !conditions.is_empty() {
+                row["conditions"] = conditions.into();
+            }
+            row
         })
         .collect();
     json!({
