@@ -5,9 +5,11 @@
 //! that the store does not have; any number of these may run beside each other.
 
 pub mod admission;
+pub mod apiserver;
 pub mod authn;
 pub mod authz;
 pub mod body;
+pub mod bootstrap;
 pub mod cache;
 pub mod config;
 pub mod discovery;
@@ -17,6 +19,7 @@ pub mod handler;
 pub mod health;
 pub mod impersonation;
 pub mod limits;
+pub mod loopback;
 pub mod metrics;
 pub mod negotiate;
 pub mod pki;
@@ -31,3 +34,7 @@ mod testing;
 pub mod tls;
 pub mod user;
 pub mod version;
+
+pub use apiserver::{ApiServer, StartError};
+pub use config::{Config, Ipv4Cidr};
+pub use pki::{Pki, PkiOptions};

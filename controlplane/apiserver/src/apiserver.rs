@@ -1,0 +1,213 @@
+//! One API server, put together: store, caches, admission, handlers, filters, listener.
+//!
+//! Owns: the order of the start. Must not know: what the parts do. A newcomer's trap: the listener
+//! is bound first, so that a port in use is found before anything is written anywhere.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::BoxFuture;
+use kijabi_base::tasks::{self, Shutdown};
+
+use crate::admission::{Chain, Objects};
+use crate::authn::Authenticator;
+use crate::authn::jwt::{BadKey, TokenKey};
+use crate::authn::token::Tokens;
+use crate::authz::Authorizer;
+use crate::bootstrap::Bootstrap;
+use crate::config::Config;
+use crate::discovery::Discovery;
+use crate::exchange::ResourceHandler;
+use crate::filters::{Filters, InFlight};
+use crate::handler::Handlers;
+use crate::health::{Check, Health};
+use crate::loopback::Loopback;
+use crate::metrics::Metrics;
+use crate::pki::{Pki, PkiError, PkiOptions};
+use crate::registry::Registry;
+use crate::router::Router;
+use crate::server;
+use crate::storage::{Client, StoreError};
+use crate::tls::{ServerTls, TlsError};
+use crate::version::GIT_VERSION;
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened at.
+    #[error("listen {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The folder of certificates and keys cannot be used.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The key of tokens cannot be used.
+    #[error(transparent)]
+    Key(#[from] BadKey),
+    /// The store's addresses make no sense.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The metrics cannot be registered.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The range of service addresses has no first address.
+    #[error("service range {0} is too small")]
+    ServiceRange(crate::config::Ipv4Cidr),
+}
+
+/// A running API server.
+#[derive(Debug)]
+pub struct ApiServer {
+    local_addr: SocketAddr,
+    pki: Arc<Pki>,
+    loopback: Loopback,
+    shutdown: Shutdown,
+    ended: Shutdown,
+}
+
+impl ApiServer {
+    /// Starts a server. It answers at once; `/readyz` says when it has everything.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let listen = |source| StartError::Listen { address: config.listen, source };
+        let listener = server::bind(config.listen).await.map_err(listen)?;
+        let local_addr = listener.local_addr().map_err(listen)?;
+        let service_address =
+            config.service_cidr.nth(1).ok_or(StartError::ServiceRange(config.service_cidr))?;
+        let pki = Arc::new(Pki::ensure(
+            &config.pki_dir,
+            &pki_options(&config, local_addr.port(), IpAddr::V4(service_address)),
+        )?);
+        let tls = ServerTls::new(&pki)?;
+        let key = Arc::new(TokenKey::from_pkcs8(pki.token_key_der())?);
+
+        let shutdown = Shutdown::new();
+        let registry = Registry::new(Client::connect(&config.etcd_endpoints)?, shutdown.child())?;
+        registry.run();
+        let objects: Arc<dyn Objects> = registry.clone();
+        let chain = Chain::standard(&objects, Vec::new());
+        let resources: Arc<dyn ResourceHandler> = Arc::new(Handlers::new(registry.clone(), chain));
+        let tokens = Tokens::new(key, config.service_account_issuer.clone(), objects.clone());
+
+        let loopback = Loopback::new(resources.clone());
+        let bootstrapped = Arc::new(AtomicBool::new(false));
+        let advertised = SocketAddr::new(config.advertised(), local_addr.port());
+        let metrics = Arc::new(Metrics::new(GIT_VERSION)?);
+        let filters = Arc::new(Filters {
+            authenticator: Authenticator::new(tokens, config.anonymous_auth),
+            authorizer: Authorizer::new(objects),
+            in_flight: InFlight::new(config.read_only_in_flight_max, config.mutating_in_flight_max),
+            metrics: metrics.clone(),
+            router: Router {
+                resources,
+                discovery: Discovery::new(&advertised.to_string()),
+                health: health(&registry, &bootstrapped, &shutdown),
+                metrics,
+            },
+            shutdown: shutdown.clone(),
+        });
+        let bootstrap = Bootstrap {
+            client: loopback.clone(),
+            address: advertised.ip(),
+            port: advertised.port(),
+            service_address: IpAddr::V4(service_address),
+            hostname: config.hostname.clone(),
+            done: bootstrapped,
+        };
+        tasks::spawn("bootstrap", bootstrap.run(shutdown.child()));
+        let ended = Shutdown::new();
+        let (serving, at_end) =
+            (server::spawn(listener, tls, filters, shutdown.clone()), ended.clone());
+        tasks::spawn("apiserver-end", async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the listener ended");
+            }
+            at_end.trigger();
+        });
+        Ok(Self { local_addr, pki, loopback, shutdown, ended })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Its certificates and keys, for kubeconfigs.
+    pub fn pki(&self) -> &Arc<Pki> {
+        &self.pki
+    }
+
+    /// Requests from inside the process.
+    pub fn loopback(&self) -> &Loopback {
+        &self.loopback
+    }
+
+    /// Stops it: no new connections, open requests may end, watches are closed.
+    pub async fn shutdown(&self) {
+        self.shutdown.trigger();
+        self.ended.wait().await;
+    }
+
+    /// Waits until it has stopped.
+    pub async fn wait(&self) {
+        self.ended.wait().await;
+    }
+}
+
+fn pki_options(config: &Config, port: u16, service_address: IpAddr) -> PkiOptions {
+    PkiOptions {
+        advertise_address: config.advertised(),
+        port,
+        service_address,
+        hostname: config.hostname.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        extra_names: config.extra_names.clone(),
+    }
+}
+
+fn health(registry: &Arc<Registry>, bootstrapped: &Arc<AtomicBool>, shutdown: &Shutdown) -> Health {
+    fn check<F>(name: &'static str, live: bool, run: F) -> Check
+    where
+        F: Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync + 'static,
+    {
+        Check { name, live, run: Box::new(run) }
+    }
+    let store = registry.clone();
+    let etcd = move || -> BoxFuture<'static, Result<(), String>> {
+        let client = store.client().clone();
+        Box::pin(async move { client.check_health().await.map_err(|error| error.to_string()) })
+    };
+    let caches = registry.clone();
+    let synced = move || -> BoxFuture<'static, Result<(), String>> {
+        let missing = caches.unready();
+        let outcome =
+            if missing.is_empty() { Ok(()) } else { Err(format!("not filled: {missing:?}")) };
+        Box::pin(std::future::ready(outcome))
+    };
+    let done = bootstrapped.clone();
+    let system = move || -> BoxFuture<'static, Result<(), String>> {
+        let outcome = if done.load(Ordering::Relaxed) { Ok(()) } else { Err("not yet".to_owned()) };
+        Box::pin(std::future::ready(outcome))
+    };
+    let stopping = shutdown.clone();
+    let not_stopping = move || -> BoxFuture<'static, Result<(), String>> {
+        let outcome =
+            if stopping.is_triggered() { Err("shutting down".to_owned()) } else { Ok(()) };
+        Box::pin(std::future::ready(outcome))
+    };
+    Health::new(vec![
+        check("etcd", true, etcd.clone()),
+        check("etcd-readiness", false, etcd),
+        check("informer-sync", false, synced),
+        check("poststarthook/bootstrap-controller", true, system.clone()),
+        check("poststarthook/start-system-namespaces-controller", true, system),
+        check("shutdown", false, not_stopping),
+    ])
+}
