@@ -10,6 +10,8 @@ mod hub;
 mod respond;
 mod session;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod watcher;
 
 pub(crate) use coverage::Coverage;
