@@ -11,6 +11,7 @@ pub mod kind;
 pub mod kinds;
 pub mod name;
 pub mod objectmeta;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod schema;
