@@ -10,6 +10,7 @@ use kijabi_meta::selector::{FieldSelector, LabelSelector};
 use serde_json::Value;
 
 use crate::cache::{SELECTABLE, Selection};
+use crate::registry::is_storage_form;
 use crate::request::Query;
 use crate::status::ApiError;
 use crate::storage::Revision;
@@ -174,7 +175,7 @@ pub(super) struct ListOptions {
 impl ListOptions {
     /// Reads and checks them.
     pub(super) fn parse(
-        kind: &Kind,
+        kind: &'static Kind,
         namespace: &str,
         query: &Query,
         watch: bool,
@@ -208,7 +209,7 @@ impl ListOptions {
 }
 
 /// 400 for a field that the kind cannot be selected by.
-fn supported(kind: &Kind, fields: FieldSelector) -> Result<FieldSelector, ApiError> {
+fn supported(kind: &'static Kind, mut fields: FieldSelector) -> Result<FieldSelector, ApiError> {
     for term in &fields.terms {
         let everywhere = term.field == "metadata.name"
             || (term.field == "metadata.namespace" && kind.namespaced);
@@ -223,7 +224,19 @@ fn supported(kind: &Kind, fields: FieldSelector) -> Result<FieldSelector, ApiErr
         };
         return Err(ApiError::bad_request(error.0));
     }
+    if !is_storage_form(kind) {
+        fields.terms.iter_mut().for_each(|term| term.field = stored_field(&term.field));
+    }
     Ok(fields)
+}
+
+/// The name that a field of events.k8s.io has in the stored form.
+fn stored_field(field: &str) -> String {
+    match field.strip_prefix("regarding.") {
+        Some(part) => format!("involvedObject.{part}"),
+        None if field == "reportingController" => "reportingComponent".into(),
+        None => field.into(),
+    }
 }
 
 fn check_match(query: &Query, watch: bool, send: Option<bool>) -> Result<Option<Match>, ApiError> {
