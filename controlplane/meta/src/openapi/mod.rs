@@ -17,6 +17,11 @@ use crate::kind::Kind;
 use crate::schema::{self, Type};
 use definitions::Definitions;
 
+/// What clients write in `Accept` to get the protobuf form of the v2 document.
+pub const V2_PROTOBUF_ACCEPT: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The `Content-Type` of that answer: not the text above, whose `@` clients fail to parse.
+pub const V2_PROTOBUF_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// Which OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Style {
