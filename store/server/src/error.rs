@@ -30,10 +30,4 @@ pub(crate) enum Error {
     /// The member is stopping or has stopped.
     #[error("server stopped")]
     Stopped,
-    /// The leadership cannot be given to that member.
-    #[error("bad leader transferee")]
-    BadLeaderTransferee,
-    /// No member has that id.
-    #[error("member not found")]
-    MemberNotFound,
 }

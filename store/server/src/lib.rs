@@ -4,12 +4,25 @@
 //! (Kubernetes or anything else), nor files (that is `kijabi-disk`). A newcomer's trap: services
 //! go through [`store::Store`] only; nothing but the apply loop changes the machine.
 
+mod apply_hooks;
+mod barrier;
 mod check;
 pub mod config;
+mod consensus;
+mod drivers;
 mod error;
+mod fatal;
+mod identity;
+pub mod logging;
+mod member;
+mod metrics;
+mod propose;
+mod serve;
 mod service;
 pub mod status;
 mod store;
 mod watch;
 
 pub use config::Config;
+pub use fatal::MemberError;
+pub use member::{Member, StartError};

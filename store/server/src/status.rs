@@ -158,8 +158,6 @@ impl From<&Error> for EtcdError {
             Error::LeaderChanged => Self::LeaderChanged,
             Error::Timeout => Self::Timeout,
             Error::Stopped => Self::Stopped,
-            Error::BadLeaderTransferee => Self::BadLeaderTransferee,
-            Error::MemberNotFound => Self::MemberNotFound,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use kijabi_base::clock::Instant;
 use kijabi_base::limits::APPLY_GAP_MAX;
 use kijabi_base::tasks::Shutdown;
-use kijabi_machine::{Machine, Outcome, RevisionEvents};
+use kijabi_machine::{Machine, Outcome, RevisionEvents, quota_cost};
 use kijabi_proto::command::command::Request;
 use kijabi_proto::etcdserverpb as pb;
 use parking_lot::RwLock;
@@ -18,6 +18,7 @@ use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Config;
+use crate::drivers::DatabaseSize;
 use crate::error::Error;
 
 /// Where the apply loop publishes events: the watch hub.
@@ -66,6 +67,7 @@ struct Inner {
     standing: watch::Receiver<Standing>,
     compacted: watch::Receiver<i64>,
     started: Instant,
+    size: DatabaseSize,
     shutdown: Shutdown,
 }
 
@@ -81,6 +83,7 @@ pub(crate) struct StoreParts {
     pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) compacted: watch::Receiver<i64>,
     pub(crate) started: Instant,
+    pub(crate) size: DatabaseSize,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -98,6 +101,7 @@ impl Store {
             standing,
             compacted,
             started,
+            size,
             shutdown,
         } = parts;
         Self(Arc::new(Inner {
@@ -110,6 +114,7 @@ impl Store {
             standing,
             compacted,
             started,
+            size,
             shutdown,
         }))
     }
@@ -122,6 +127,11 @@ impl Store {
         if bytes > self.0.config.max_request_bytes {
             return Err(Error::RequestTooLarge);
         }
+        self.check_quota(&request).await?;
+        self.submit(request, bytes).await
+    }
+
+    async fn submit(&self, request: Request, bytes: usize) -> Result<Outcome, Error> {
         let standing = self.standing();
         if standing.leader == 0 {
             return Err(Error::NoLeader);
@@ -141,6 +151,33 @@ impl Store {
             Ok(Err(_dropped)) => Err(Error::Stopped),
             Err(_elapsed) => Err(Error::Timeout),
         }
+    }
+
+    /// Refuses what would make the database larger than its quota, and raises the alarm for all
+    /// members.
+    async fn check_quota(&self, request: &Request) -> Result<(), Error> {
+        let (cost, quota) = (quota_cost(request), self.0.config.quota_bytes);
+        if cost == 0 || quota == 0 || self.0.size.total() + cost < quota {
+            return Ok(());
+        }
+        let alarm = pb::AlarmRequest {
+            action: pb::alarm_request::AlarmAction::Activate.into(),
+            member_id: self.0.member_id,
+            alarm: pb::AlarmType::Nospace.into(),
+        };
+        let raised = {
+            let machine = self.0.machine.read();
+            machine
+                .alarms()
+                .iter()
+                .any(|active| active.member_id == alarm.member_id && active.alarm == alarm.alarm)
+        };
+        if !raised {
+            tracing::warn!(quota, "the database is full; the NOSPACE alarm is raised");
+            let bytes = alarm.encoded_len();
+            self.submit(Request::Alarm(alarm), bytes).await?;
+        }
+        Err(Error::Machine(kijabi_machine::Error::NoSpace))
     }
 
     /// Returns once this member's machine holds every write acknowledged before the call (READ-1).
@@ -214,11 +251,6 @@ impl Store {
     /// This member's id.
     pub(crate) fn member_id(&self) -> u64 {
         self.0.member_id
-    }
-
-    /// The cluster's id.
-    pub(crate) fn cluster_id(&self) -> u64 {
-        self.0.cluster_id
     }
 
     /// Triggered when the member stops; open streams end then.

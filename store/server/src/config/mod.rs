@@ -4,10 +4,27 @@
 //! (`flags.rs`), in the environment or in a file. A newcomer's trap: `initial_*` settings only
 //! count when the data folder is new.
 
+mod flags;
+#[cfg(test)]
+mod tests;
+mod values;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use kijabi_base::limits;
+
+pub use flags::{Parsed, UsageError, parse};
+
+/// The version of etcd whose behaviour is kept, as clients see it.
+pub const ETCD_VERSION: &str = "3.6.14";
+
+/// What `--version` prints.
+pub const VERSION_TEXT: &str =
+    concat!("etcd Version: 3.6.14\nKijabi Version: ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// What `--help` prints.
+pub const HELP_TEXT: &str = include_str!("help.txt");
 
 /// A member's configuration.
 #[derive(Clone, Debug)]
@@ -98,4 +115,35 @@ impl Config {
     pub fn request_timeout(&self) -> Duration {
         Duration::from_secs(5) + 2 * self.election_timeout
     }
+
+    /// Whether the settings go together; the texts are etcd's.
+    fn check(&self) -> Result<(), String> {
+        let (tick, election) =
+            (self.heartbeat_interval.as_millis(), self.election_timeout.as_millis());
+        if tick == 0 {
+            return Err(format!("--heartbeat-interval must be >0 (set to {tick}ms)"));
+        }
+        if election == 0 {
+            return Err(format!("--election-timeout must be >0 (set to {election}ms)"));
+        }
+        if 5 * tick > election {
+            return Err(format!(
+                "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{tick}ms]"
+            ));
+        }
+        if election > ELECTION_MS_MAX {
+            return Err(format!(
+                "--election-timeout[{election}ms] is too long, and should be set less than {ELECTION_MS_MAX}ms"
+            ));
+        }
+        if self.listen_client_urls.is_empty() {
+            return Err("--listen-client-urls must not be empty".into());
+        }
+        if self.initial_cluster.split(',').filter(|part| !part.is_empty()).count() > 1 {
+            return Err("--initial-cluster with more than one member is not supported yet".into());
+        }
+        Ok(())
+    }
 }
+
+const ELECTION_MS_MAX: u128 = 50_000;

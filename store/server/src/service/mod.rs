@@ -4,9 +4,13 @@
 //! know: how a change is agreed on or stored. A newcomer's trap: headers come from the machine
 //! with the revision only; [`stamp`] adds the ids and the term.
 
+pub(crate) mod auth;
+pub(crate) mod cluster;
 pub(crate) mod guard;
+pub(crate) mod health;
 pub(crate) mod kv;
 pub(crate) mod lease;
+pub(crate) mod maintenance;
 mod range;
 pub(crate) mod watch;
 

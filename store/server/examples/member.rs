@@ -1,0 +1,49 @@
+//! One member of the store, for trying out the crate alone; the real binary is `kijabi store`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
+
+use std::process::ExitCode;
+
+use kijabi_server::config::{HELP_TEXT, Parsed, VERSION_TEXT, parse};
+use kijabi_server::{Member, logging};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = match parse(std::env::args().skip(1), std::env::vars()) {
+        Ok(Parsed::Run(config)) => *config,
+        Ok(Parsed::Version) => {
+            print!("{VERSION_TEXT}");
+            return ExitCode::SUCCESS;
+        }
+        Ok(Parsed::Help) => {
+            print!("{HELP_TEXT}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    logging::init(&config);
+    let member = match Member::start(config).await {
+        Ok(member) => member,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(1);
+        }
+    };
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+            .expect("signals can be handled");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+        ended = member.wait() => {
+            if let Err(error) = ended {
+                eprintln!("{error}");
+                return ExitCode::from(1);
+            }
+        }
+    }
+    member.shutdown().await;
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,81 @@
+//! What the rest of the member learns from the apply loop.
+//!
+//! Owns: the fan-out after an entry is applied. Must not know: Raft, or the state. A newcomer's
+//! trap: this runs on the apply path between two entries, so nothing here waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kijabi_base::clock::Instant;
+use kijabi_machine::Applied;
+use tokio::sync::{Notify, watch};
+
+use crate::consensus::has_compaction;
+use crate::metrics::Metrics;
+use crate::store::EventSink as _;
+use crate::watch::Hub;
+
+/// The hooks. Cloning shares.
+#[derive(Clone)]
+pub(crate) struct ApplyHooks {
+    started: Instant,
+    hub: Arc<Hub>,
+    applied: watch::Sender<u64>,
+    compaction: Arc<Notify>,
+    written_bytes: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
+}
+
+// === impl ApplyHooks ===
+
+impl ApplyHooks {
+    pub(crate) fn new(started: Instant, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            started,
+            hub,
+            applied: watch::Sender::new(0),
+            compaction: Arc::new(Notify::new()),
+            written_bytes: Arc::new(AtomicU64::new(0)),
+            metrics,
+        }
+    }
+
+    /// Milliseconds on the member's monotonic clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// An entry was applied and its state is written.
+    pub(crate) fn applied(&self, index: u64, revision: i64, bytes: u64, applied: &Applied) {
+        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.metrics.applied(revision, applied);
+        if !applied.events.is_empty() {
+            self.hub.publish(&applied.events);
+        }
+        if has_compaction(&applied.outcomes) {
+            self.compaction.notify_one();
+        }
+        self.applied.send_replace(index);
+    }
+
+    /// The whole state was replaced by a snapshot that stands at `revision`.
+    pub(crate) fn replaced(&self, revision: i64) {
+        self.hub.reset(revision);
+        self.compaction.notify_one();
+    }
+
+    /// Follows the last applied index.
+    pub(crate) fn watch_applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    /// Notified when a compaction was scheduled.
+    pub(crate) fn compaction(&self) -> Arc<Notify> {
+        Arc::clone(&self.compaction)
+    }
+
+    /// Bytes of keys and values written to the state since the start.
+    pub(crate) fn written_bytes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.written_bytes)
+    }
+}

@@ -1,0 +1,260 @@
+//! Applying committed entries: Raft's state machine around [`Machine`].
+//!
+//! Owns: the one place that changes the machine and writes its state, and snapshots of it. Must
+//! not know: what a command means, or who waits for its outcome. A newcomer's trap: the machine
+//! stays locked from `apply` until its state is written, so no reader sees a revision whose value
+//! it cannot read; events are published only after that.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::{Stream, TryStreamExt as _};
+use kijabi_disk::snapshot::{Checkpoint, StateHome};
+use kijabi_disk::state::State;
+use kijabi_machine::state::{StateBatch, StateError, StateOp, StateReader as _, Table};
+use kijabi_machine::{Machine, Outcome, Settings};
+use kijabi_proto::command::Batch;
+use openraft::entry::EntryPayload;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{OptionalSend, Snapshot};
+use parking_lot::{Mutex, RwLock};
+use prost::Message as _;
+
+use super::types::{
+    Answer, LogId, Payload, Peer, SnapshotMeta, StoredMembership, TypeConfig, decode, encode,
+    to_disk_id,
+};
+use crate::apply_hooks::ApplyHooks;
+
+/// A snapshot as Raft passes it on: a folder with the state as it was.
+pub(crate) type SnapshotData = Arc<Checkpoint>;
+
+/// Raft's last applied log id, in the meta table, in the same batch as what was applied (APPLY-1).
+const RAFT_APPLIED: &[u8] = b"raft_applied";
+/// Raft's last applied membership.
+const RAFT_MEMBERSHIP: &[u8] = b"raft_membership";
+
+/// The state machine as Raft drives it. Cloning shares.
+#[derive(Clone)]
+pub(crate) struct Applier(Arc<Inner>);
+
+struct Inner {
+    machine: Arc<RwLock<Machine>>,
+    /// Replaced when a snapshot is installed; the machine's lock guards the pair.
+    state: RwLock<Arc<State>>,
+    home: StateHome,
+    settings: Settings,
+    hooks: ApplyHooks,
+    /// Held while an entry is applied or a checkpoint is taken, so that a checkpoint is the state
+    /// at one log id.
+    applying: tokio::sync::Mutex<()>,
+    snapshot: Mutex<Option<(SnapshotMeta, SnapshotData)>>,
+}
+
+// === impl Applier ===
+
+impl Applier {
+    pub(crate) fn new(
+        machine: Arc<RwLock<Machine>>,
+        state: Arc<State>,
+        home: StateHome,
+        settings: Settings,
+        hooks: ApplyHooks,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            machine,
+            state: RwLock::new(state),
+            home,
+            settings,
+            hooks,
+            applying: tokio::sync::Mutex::new(()),
+            snapshot: Mutex::new(None),
+        }))
+    }
+
+    /// The current state.
+    pub(crate) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.0.state.read())
+    }
+
+    /// Runs one step of the scheduled compaction. `None` if none is due, else whether it is done.
+    pub(crate) async fn compact_step(&self) -> Result<Option<bool>, StateError> {
+        let _applying = self.0.applying.lock().await;
+        let mut machine = self.0.machine.write();
+        let Some(step) = machine.compact_step() else { return Ok(None) };
+        self.state().write(&step.state)?;
+        Ok(Some(step.done))
+    }
+
+    /// A copy of the state as it is now, for a backup.
+    pub(crate) async fn checkpoint(&self) -> Result<Checkpoint, StateError> {
+        let _applying = self.0.applying.lock().await;
+        let (home, state) = (self.0.home.clone(), self.state());
+        let name = format!("backup-{}", kijabi_base::rng::positive_i64());
+        let taken = kijabi_base::tasks::blocking(move || home.checkpoint(&state, &name)).await;
+        taken.map_err(|error| StateError(error.to_string()))?
+    }
+
+    fn apply_entry(
+        &self,
+        log_id: &LogId,
+        payload: EntryPayload<Payload, u64, Peer>,
+    ) -> io::Result<Answer> {
+        let mut membership = None;
+        let batch = match payload {
+            EntryPayload::Blank => Batch::default(),
+            EntryPayload::Normal(payload) => Batch::decode(payload.0).map_err(|error| {
+                let what = format!("entry {} cannot be decoded: {error}", log_id.index);
+                io::Error::new(io::ErrorKind::InvalidData, what)
+            })?,
+            EntryPayload::Membership(changed) => {
+                membership = Some(StoredMembership::new(Some(*log_id), changed));
+                Batch::default()
+            }
+        };
+        let inner = &*self.0;
+        let (applied, revision) = {
+            let mut machine = inner.machine.write();
+            let (term, index) = (to_disk_id(log_id).term, log_id.index);
+            let mut applied = machine
+                .apply(inner.hooks.now_ms(), index, term, &batch)
+                .map_err(io::Error::other)?;
+            applied.state.put(Table::Meta, RAFT_APPLIED, encode(log_id)?);
+            if let Some(membership) = &membership {
+                applied.state.put(Table::Meta, RAFT_MEMBERSHIP, encode(membership)?);
+            }
+            inner.state.read().write(&applied.state).map_err(io::Error::other)?;
+            (applied, machine.revision())
+        };
+        inner.hooks.applied(log_id.index, revision, batch_bytes(&applied.state), &applied);
+        Ok(Answer { outcomes: applied.outcomes })
+    }
+
+    fn meta(state: &State) -> io::Result<SnapshotMeta> {
+        let read = |key| state.get(Table::Meta, key).map_err(io::Error::other);
+        let last_log_id = read(RAFT_APPLIED)?.map(|bytes| decode(&bytes)).transpose()?;
+        let last_membership = match read(RAFT_MEMBERSHIP)? {
+            Some(bytes) => decode(&bytes)?,
+            None => StoredMembership::default(),
+        };
+        Ok(SnapshotMeta { last_log_id, last_membership })
+    }
+}
+
+/// What a batch adds to the database at most.
+fn batch_bytes(batch: &StateBatch) -> u64 {
+    let sizes = batch.ops.iter().map(|op| match op {
+        StateOp::Put { key, value, .. } => key.len() + value.len(),
+        StateOp::Delete { key, .. } => key.len(),
+    });
+    sizes.sum::<usize>() as u64
+}
+
+impl RaftStateMachine<TypeConfig> for Applier {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let meta = Self::meta(&self.state())?;
+        Ok((meta.last_log_id, meta.last_membership))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let _applying = self.0.applying.lock().await;
+            let answer = self.apply_entry(&entry.log_id, entry.payload)?;
+            if let Some(responder) = responder {
+                responder.send(answer);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> io::Result<()> {
+        let _applying = self.0.applying.lock().await;
+        let inner = &*self.0;
+        // The snapshot's own folder goes away with its last user, so its state is copied over.
+        let staged = inner.home.stage().map_err(io::Error::other)?;
+        snapshot.open().and_then(|state| state.checkpoint(&staged)).map_err(io::Error::other)?;
+        let state = State::open(&staged).map_err(io::Error::other)?;
+        if Self::meta(&state)?.last_log_id != meta.last_log_id {
+            let what = "the snapshot's state is not at the log id it is said to be at";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        let state = Arc::new(state);
+        let machine = Machine::open(Arc::clone(&state) as _, inner.settings);
+        let machine = machine.map_err(io::Error::other)?;
+        {
+            let mut current = inner.machine.write();
+            inner.home.adopt(&state).map_err(io::Error::other)?;
+            *current = machine;
+            *inner.state.write() = state;
+        }
+        *inner.snapshot.lock() = Some((meta.clone(), snapshot));
+        inner.hooks.replaced(inner.machine.read().revision());
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>>>
+    {
+        let current = self.0.snapshot.lock().clone();
+        Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Applier {
+    type SnapshotData = SnapshotData;
+
+    /// Makes the state durable, so that the log before it may go, and keeps a view of it for a
+    /// member that needs it.
+    async fn build_snapshot(
+        &mut self,
+    ) -> io::Result<openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>> {
+        let this = self.clone();
+        // Most of it while entries are still being applied; the rest under the lock.
+        let state = self.state();
+        kijabi_base::tasks::blocking(move || state.flush()).await?.map_err(io::Error::other)?;
+        let applying = this.0.applying.lock().await;
+        let state = this.state();
+        let meta = Self::meta(&state)?;
+        let name = meta
+            .last_log_id
+            .map_or_else(|| "0".into(), |id| format!("{}-{}", to_disk_id(&id).term, id.index));
+        let home = this.0.home.clone();
+        // A checkpoint of the same moment is the same checkpoint.
+        let known = this
+            .0
+            .snapshot
+            .lock()
+            .clone()
+            .filter(|(known, _)| known.last_log_id == meta.last_log_id);
+        let checkpoint = match known {
+            Some((_, checkpoint)) => checkpoint,
+            None => {
+                let taken = kijabi_base::tasks::blocking(move || home.checkpoint(&state, &name));
+                Arc::new(taken.await?.map_err(io::Error::other)?)
+            }
+        };
+        drop(applying);
+        *this.0.snapshot.lock() = Some((meta.clone(), Arc::clone(&checkpoint)));
+        Ok(Snapshot { meta, snapshot: checkpoint })
+    }
+}
+
+/// Whether an applied batch scheduled a compaction.
+pub(crate) fn has_compaction(outcomes: &[Result<Outcome, kijabi_machine::Error>]) -> bool {
+    outcomes.iter().any(|outcome| matches!(outcome, Ok(Outcome::Compaction(_))))
+}

@@ -1,0 +1,123 @@
+//! Consensus: openraft behind the few things the member needs of it.
+//!
+//! Owns: starting Raft on the log, the applier and the network, and what is known of the cluster.
+//! Must not know: gRPC, or what commands mean. A newcomer's trap: openraft's own types stop here,
+//! in `propose.rs` and in `barrier.rs`, so that another version of it is a change of these files.
+
+mod applier;
+mod log_store;
+mod network;
+mod types;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use openraft::errors::{InitializeError, RaftError};
+use openraft::type_config::async_runtime::watch::WatchReceiver as _;
+use openraft::{ServerState, SnapshotPolicy};
+use tokio::sync::watch;
+
+pub(crate) use applier::{Applier, has_compaction};
+pub(crate) use log_store::LogStore;
+use network::Network;
+pub(crate) use types::{Payload, Peer, TypeConfig};
+
+use crate::config::Config;
+use crate::fatal::Fatal;
+use crate::store::Standing;
+
+/// Raft with our types.
+pub(crate) type Raft = openraft::Raft<TypeConfig, Applier>;
+
+/// Why consensus did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("consensus cannot start: {0}")]
+pub(crate) struct ConsensusError(String);
+
+/// Starts Raft, or continues from what is on disk. `first_members` is the membership of a new
+/// cluster; it does not count for one that exists.
+pub(crate) async fn start(
+    config: &Config,
+    member_id: u64,
+    log: LogStore,
+    applier: Applier,
+    first_members: BTreeMap<u64, Peer>,
+) -> Result<Raft, ConsensusError> {
+    let failed = |error: String| ConsensusError(error);
+    let settings = Arc::new(settings(config).validate().map_err(|e| failed(e.to_string()))?);
+    let raft = openraft::Raft::new(member_id, settings, Network, log, applier)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    let alone = first_members.len() == 1;
+    match raft.initialize(first_members).await {
+        Ok(()) => {}
+        // It exists already: the usual restart.
+        Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
+            if alone {
+                // Nobody else could lead, so there is nobody to wait for.
+                raft.trigger().elect(false).await.map_err(|e| failed(e.to_string()))?;
+            }
+        }
+        Err(error) => return Err(failed(error.to_string())),
+    }
+    Ok(raft)
+}
+
+fn settings(config: &Config) -> openraft::Config {
+    let election_ms = config.election_timeout.as_millis() as u64;
+    openraft::Config {
+        cluster_name: config.initial_cluster_token.clone(),
+        heartbeat_interval: config.heartbeat_interval.as_millis() as u64,
+        election_timeout_min: election_ms,
+        election_timeout_max: 2 * election_ms,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
+        max_in_snapshot_log_to_keep: config.snapshot_catch_up_entries,
+        purge_batch_size: PURGE_BATCH_ENTRIES,
+        enable_pre_vote: Some(true),
+        ..openraft::Config::default()
+    }
+}
+
+/// The log is purged in steps of this many entries; its files are larger anyway.
+const PURGE_BATCH_ENTRIES: u64 = 1_000;
+
+/// Keeps `standing` current, telling `changed` the old and the new one, and calls `led` when this
+/// member begins or ceases to lead. Ends with Raft; an end that nobody asked for stops the member.
+pub(crate) async fn observe(
+    raft: Raft,
+    member_id: u64,
+    standing: watch::Sender<Standing>,
+    led: impl Fn(bool),
+    changed: impl Fn(Standing, Standing),
+    fatal: Fatal,
+) {
+    let mut metrics = raft.metrics();
+    let mut leads = false;
+    loop {
+        let (now, leading, running) = {
+            let seen = metrics.borrow_watched();
+            let index = |id: &Option<types::LogId>| id.as_ref().map_or(0, |id| id.index);
+            let now = Standing {
+                leader: seen.current_leader.unwrap_or(0),
+                term: seen.current_term,
+                committed_index: index(&seen.local_committed),
+                applied_index: index(&seen.last_applied),
+                is_learner: seen.membership_config.voter_ids().all(|id| id != member_id),
+            };
+            (now, seen.state == ServerState::Leader, seen.running_state.clone())
+        };
+        if leading != leads {
+            leads = leading;
+            led(leads);
+        }
+        let before = standing.send_replace(now);
+        changed(before, now);
+        if let Err(error) = running {
+            // A shutdown that was asked for has dropped the receiver of this by then.
+            return fatal.stop(error.to_string());
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}

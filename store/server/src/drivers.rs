@@ -1,0 +1,153 @@
+//! Work that nobody asks for: expired leases, due compactions, the database's size.
+//!
+//! Owns: when it is done. Must not know: how (that is the machine's). A newcomer's trap: leases
+//! expire only through the log, so that every member loses their keys at the same revision.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kijabi_base::limits::LEASE_REVOKE_BATCH_MAX;
+use kijabi_base::tasks::Shutdown;
+use kijabi_proto::command::LeaseRevokeMany;
+use kijabi_proto::command::command::Request;
+use tokio::sync::{Notify, watch};
+
+use crate::consensus::Applier;
+use crate::fatal::Fatal;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+/// How often the leader looks for expired leases, as etcd does.
+const LEASE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Proposes the revocation of expired leases while this member leads.
+pub(crate) async fn revoke_expired(store: Store) {
+    let mut interval = tokio::time::interval(LEASE_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        loop {
+            let now_ms = store.now_ms();
+            let ids: Vec<i64> = {
+                let machine = store.machine().read();
+                if !machine.leases_primary() {
+                    break;
+                }
+                let ids = machine.leases_expired(now_ms, LEASE_REVOKE_BATCH_MAX);
+                ids.into_iter().map(|id| id.0).collect()
+            };
+            if ids.is_empty() {
+                break;
+            }
+            let full = ids.len() == LEASE_REVOKE_BATCH_MAX;
+            if let Err(error) =
+                store.propose(Request::LeaseRevokeMany(LeaseRevokeMany { ids })).await
+            {
+                tracing::warn!(%error, "expired leases could not be revoked; trying again");
+                break;
+            }
+            if !full {
+                break;
+            }
+        }
+    }
+}
+
+/// Runs due compactions step by step, and says how far they are.
+pub(crate) async fn compact(
+    applier: Applier,
+    store: Store,
+    due: Arc<Notify>,
+    finished: watch::Sender<i64>,
+    fatal: Fatal,
+) {
+    let pause = store.config().compaction_pause;
+    loop {
+        match applier.compact_step().await {
+            Ok(Some(false)) => tokio::time::sleep(pause).await,
+            Ok(Some(true)) => {
+                finished.send_replace(store.machine().read().compaction_finished());
+            }
+            Ok(None) => {
+                finished.send_replace(store.machine().read().compaction_finished());
+                due.notified().await;
+            }
+            Err(error) => return fatal.stop(format!("compaction failed: {error}")),
+        }
+    }
+}
+
+/// How large the database is: measured now and then, and counted up in between so that a quota
+/// cannot be overrun between two measurements.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DatabaseSize(Arc<Sizes>);
+
+#[derive(Debug, Default)]
+struct Sizes {
+    total: AtomicU64,
+    in_use: AtomicU64,
+    written_at_measurement: AtomicU64,
+    written: Arc<AtomicU64>,
+}
+
+const SIZE_INTERVAL: Duration = Duration::from_secs(1);
+
+// === impl DatabaseSize ===
+
+impl DatabaseSize {
+    /// `written` counts the bytes written to the state.
+    pub(crate) fn new(written: Arc<AtomicU64>) -> Self {
+        Self(Arc::new(Sizes { written, ..Sizes::default() }))
+    }
+
+    /// Bytes the database takes at most.
+    pub(crate) fn total(&self) -> u64 {
+        let written = self.0.written.load(Ordering::Relaxed);
+        let counted = written.saturating_sub(self.0.written_at_measurement.load(Ordering::Relaxed));
+        self.0.total.load(Ordering::Relaxed) + counted
+    }
+
+    /// Bytes of it that live data takes.
+    pub(crate) fn in_use(&self) -> u64 {
+        self.0.in_use.load(Ordering::Relaxed)
+    }
+
+    /// Measures once.
+    pub(crate) fn measure(&self, applier: &Applier, metrics: &Metrics) {
+        let written = self.0.written.load(Ordering::Relaxed);
+        match applier.state().size() {
+            Ok(size) => {
+                self.0.written_at_measurement.store(written, Ordering::Relaxed);
+                self.0.total.store(size.total, Ordering::Relaxed);
+                self.0.in_use.store(size.in_use, Ordering::Relaxed);
+                metrics.database_size(size.total, size.in_use);
+            }
+            Err(error) => tracing::warn!(%error, "the database's size cannot be read"),
+        }
+    }
+
+    /// Measures again and again.
+    pub(crate) async fn keep_measuring(self, applier: Applier, metrics: Arc<Metrics>) {
+        let mut interval = tokio::time::interval(SIZE_INTERVAL);
+        loop {
+            interval.tick().await;
+            self.measure(&applier, &metrics);
+        }
+    }
+}
+
+/// Ends when the member does.
+pub(crate) fn spawn_all(
+    shutdown: &Shutdown,
+    store: &Store,
+    applier: &Applier,
+    due: Arc<Notify>,
+    finished: watch::Sender<i64>,
+    fatal: Fatal,
+) {
+    use kijabi_base::tasks::spawn_until;
+    spawn_until("lease-expiry", shutdown.clone(), revoke_expired(store.clone()));
+    let compaction = compact(applier.clone(), store.clone(), due, finished, fatal);
+    spawn_until("compaction", shutdown.clone(), compaction);
+}

@@ -1,0 +1,308 @@
+//! A member from start to stop.
+//!
+//! Owns: the order in which the parts start and stop. Must not know: what they do. A newcomer's
+//! trap: nothing is opened before the folder is locked and the ports are bound, so that a start
+//! that fails leaves everything as it was.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use kijabi_base::clock;
+use kijabi_base::tasks::{self, Shutdown};
+use kijabi_disk::lock::{DataDir, DataDirError};
+use kijabi_disk::snapshot::StateHome;
+use kijabi_disk::vfs::RealVfs;
+use kijabi_disk::wal::{Wal, WalError, WalOptions};
+use kijabi_machine::state::StateError;
+use kijabi_machine::{Machine, Settings};
+use kijabi_proto::command::MemberAttributes;
+use kijabi_proto::command::command::Request;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::apply_hooks::ApplyHooks;
+use crate::config::{Config, ETCD_VERSION};
+use crate::consensus::{self, Applier, ConsensusError, LogStore, Raft};
+use crate::drivers::{self, DatabaseSize};
+use crate::error::Error;
+use crate::fatal::{Fatal, MemberError};
+use crate::identity::{self, IdentityError};
+use crate::metrics::Metrics;
+use crate::serve::{self, Bound, Endpoints, Grpc, ListenError, Service};
+use crate::store::{Proposal, Standing, Store, StoreParts};
+use crate::watch::Hub;
+use crate::{barrier, propose};
+
+/// Why a member did not start: one clear line, exit code 1.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StartError(#[from] Cause);
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Consensus(#[from] ConsensusError),
+    #[error("the member did not become ready: {0}")]
+    NotReady(Error),
+}
+
+/// A running member. Dropping it does not stop it: call [`Member::shutdown`].
+pub struct Member {
+    client_addrs: Vec<SocketAddr>,
+    client_urls: Vec<String>,
+    shutdown: Shutdown,
+    fatal: Fatal,
+    stopped: watch::Sender<bool>,
+    parts: Mutex<Option<Parts>>,
+}
+
+/// What is taken apart when the member stops.
+struct Parts {
+    raft: Raft,
+    wal: Wal,
+    applier: Applier,
+    servers: Vec<JoinHandle<()>>,
+    _data: DataDir,
+}
+
+// === impl Member ===
+
+impl Member {
+    /// Starts a member and returns once it serves.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Ok(start(config).await?)
+    }
+
+    /// The TCP addresses it listens on for clients, with the ports the system chose.
+    pub fn client_addrs(&self) -> &[SocketAddr] {
+        &self.client_addrs
+    }
+
+    /// The URLs it listens on for clients.
+    pub fn client_urls(&self) -> Vec<String> {
+        self.client_urls.clone()
+    }
+
+    /// Stops it: requests that run may finish, then everything is made durable and closed.
+    pub async fn shutdown(&self) {
+        self.shutdown.trigger();
+        let parts = self.parts.lock().take();
+        if let Some(parts) = parts {
+            stop(parts).await;
+            self.stopped.send_replace(true);
+        } else {
+            // Somebody else is stopping it.
+            let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
+        }
+    }
+
+    /// Ends when the member has stopped: with an error if it stopped itself.
+    pub async fn wait(&self) -> Result<(), MemberError> {
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => Ok(()),
+            why = self.fatal.wait() => {
+                self.shutdown().await;
+                Err(why)
+            }
+        }
+    }
+}
+
+async fn stop(parts: Parts) {
+    let Parts { raft, wal, applier, servers, _data } = parts;
+    for server in servers {
+        let _ = server.await;
+    }
+    if let Err(error) = raft.shutdown().await {
+        tracing::warn!(%error, "raft did not end as it should");
+    }
+    let state = applier.state();
+    match tasks::blocking(move || state.flush()).await {
+        Ok(Ok(())) => {}
+        // Nothing is lost: the log has it all.
+        Ok(Err(error)) => tracing::warn!(%error, "the state was not flushed"),
+        Err(error) => tracing::warn!(%error, "the state was not flushed"),
+    }
+    let _ = tasks::blocking(move || wal.close()).await;
+    tracing::info!("stopped");
+}
+
+async fn start(config: Config) -> Result<Member, Cause> {
+    let data = DataDir::open(&config.data_dir)?;
+    let clients = bind_all(&config.listen_client_urls).await?;
+    let monitors = bind_all(&config.listen_metrics_urls).await?;
+    let dir = data.path().join("member");
+    let wal_dir = config.wal_dir.clone().unwrap_or_else(|| dir.join("wal"));
+    let (home, state) = StateHome::open(&dir.join("snap"))?;
+    let members = identity::first_members(&config)?;
+    let (identity, is_new) = identity::establish(&dir, &config, &members)?;
+    let config = Arc::new(config);
+    let metrics = Arc::new(Metrics::new(identity.member_id, ETCD_VERSION, config.quota_bytes));
+    let wal = open_wal(&wal_dir, &metrics)?;
+
+    let state = Arc::new(state);
+    let settings = Settings::default();
+    let machine = Machine::open(Arc::clone(&state) as _, settings)?;
+    let (started, shutdown, fatal) = (clock::now(), Shutdown::new(), Fatal::new());
+    let hub = Hub::new(machine.revision());
+    let machine = Arc::new(RwLock::new(machine));
+    let hooks = ApplyHooks::new(started, Arc::clone(&hub), Arc::clone(&metrics));
+    let applier = Applier::new(Arc::clone(&machine), state, home, settings, hooks.clone());
+    let log = LogStore::new(wal.clone());
+    let raft = consensus::start(&config, identity.member_id, log, applier.clone(), members).await?;
+
+    let size = DatabaseSize::new(hooks.written_bytes());
+    size.measure(&applier, &metrics);
+    let (proposals, proposal_queue) = propose::queue();
+    let (barriers, barrier_queue) = barrier::queue();
+    let standing = watch::Sender::new(Standing::default());
+    let compacted = watch::Sender::new(machine.read().compaction_finished());
+    let store = Store::new(StoreParts {
+        config: Arc::clone(&config),
+        cluster_id: identity.cluster_id,
+        member_id: identity.member_id,
+        machine,
+        proposals,
+        barriers,
+        standing: standing.subscribe(),
+        compacted: compacted.subscribe(),
+        started,
+        size: size.clone(),
+        shutdown: shutdown.clone(),
+    });
+    let spawn = |name, work: futures::future::BoxFuture<'static, ()>| {
+        tasks::spawn_until(name, shutdown.clone(), work);
+    };
+    spawn("proposals", Box::pin(propose_until_stopped(proposal_queue, &raft, &metrics)));
+    let patience = config.request_timeout();
+    let rounds = barrier::run(
+        barrier_queue,
+        raft.clone(),
+        hooks.watch_applied(),
+        patience,
+        Arc::clone(&metrics),
+    );
+    spawn("read-barrier", Box::pin(rounds));
+    spawn("standing", Box::pin(observe(&store, &raft, standing, &metrics, &fatal)));
+    let measuring = size.clone().keep_measuring(applier.clone(), Arc::clone(&metrics));
+    spawn("database-size", Box::pin(measuring));
+    drivers::spawn_all(&shutdown, &store, &applier, hooks.compaction(), compacted, fatal.clone());
+
+    let client_urls: Vec<String> = clients.iter().map(Bound::url).collect();
+    if let Err(error) = announce(&store, &config, &client_urls).await {
+        shutdown.trigger();
+        stop(Parts { raft, wal, applier, servers: Vec::new(), _data: data }).await;
+        return Err(Cause::NotReady(error));
+    }
+    let grpc = Grpc::new(&store, hub, applier.clone(), size);
+    let endpoints = Arc::new(Endpoints::new(store, metrics));
+    let service = |grpc| Service {
+        grpc,
+        endpoints: Arc::clone(&endpoints),
+        max_concurrent_streams: config.max_concurrent_streams,
+    };
+    let client_addrs = clients.iter().filter_map(Bound::address).collect();
+    let serve =
+        |bound, service| tasks::spawn("server", serve::run(bound, service, shutdown.clone()));
+    let mut servers = Vec::new();
+    for bound in clients {
+        servers.push(serve(bound, service(Some(grpc.clone()))));
+    }
+    for bound in monitors {
+        servers.push(serve(bound, service(None)));
+    }
+    for url in &client_urls {
+        tracing::info!(address = %url, "serving client traffic");
+    }
+    tracing::info!(
+        name = %config.name,
+        member_id = %format_args!("{:x}", identity.member_id),
+        cluster_id = %format_args!("{:x}", identity.cluster_id),
+        new = is_new,
+        "ready to serve client requests"
+    );
+    let parts = Mutex::new(Some(Parts { raft, wal, applier, servers, _data: data }));
+    let stopped = watch::Sender::new(false);
+    Ok(Member { client_addrs, client_urls, shutdown, fatal, stopped, parts })
+}
+
+async fn bind_all(urls: &[String]) -> Result<Vec<Bound>, ListenError> {
+    let mut bound = Vec::with_capacity(urls.len());
+    for url in urls {
+        bound.push(serve::bind(url).await?);
+    }
+    Ok(bound)
+}
+
+fn open_wal(dir: &Path, metrics: &Arc<Metrics>) -> Result<Wal, WalError> {
+    let metrics = Arc::clone(metrics);
+    let on_sync = Arc::new(move |bytes, took| metrics.synced(bytes, took));
+    Wal::open(Arc::new(RealVfs), dir, WalOptions { on_sync, ..WalOptions::default() })
+}
+
+fn propose_until_stopped(
+    queue: mpsc::Receiver<Proposal>,
+    raft: &Raft,
+    metrics: &Arc<Metrics>,
+) -> impl Future<Output = ()> + use<> {
+    propose::run(queue, raft.clone(), Arc::clone(metrics))
+}
+
+/// Keeps the standing current, the leases' time while this member leads, and the metrics.
+fn observe(
+    store: &Store,
+    raft: &Raft,
+    standing: watch::Sender<Standing>,
+    metrics: &Arc<Metrics>,
+    fatal: &Fatal,
+) -> impl Future<Output = ()> + use<> {
+    let (store, metrics) = (store.clone(), Arc::clone(metrics));
+    let member_id = store.member_id();
+    let changed = move |before, now| metrics.standing(before, now, member_id);
+    let led = move |leads| {
+        let extend_ms = store.config().election_timeout.as_millis() as u64;
+        let now_ms = store.now_ms();
+        let mut machine = store.machine().write();
+        if leads {
+            machine.leases_promote(now_ms, extend_ms);
+        } else {
+            machine.leases_demote();
+        }
+    };
+    consensus::observe(raft.clone(), member_id, standing, led, changed, fatal.clone())
+}
+
+/// Waits for a leader and tells the cluster who this member is, through the log like any change:
+/// once that is applied, everything before it is, too.
+async fn announce(store: &Store, config: &Config, client_urls: &[String]) -> Result<(), Error> {
+    let mut standing = store.watch_standing();
+    let elected = standing.wait_for(|standing| standing.leader != 0);
+    match tokio::time::timeout(2 * config.request_timeout(), elected).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(_closed)) => return Err(Error::Stopped),
+        Err(_elapsed) => return Err(Error::NoLeader),
+    }
+    let advertised = &config.advertise_client_urls;
+    let attributes = MemberAttributes {
+        id: store.member_id(),
+        name: config.name.clone(),
+        client_urls: if advertised.is_empty() { client_urls } else { advertised }.to_vec(),
+        peer_urls: config.initial_advertise_peer_urls.clone(),
+        is_learner: false,
+    };
+    store.propose(Request::MemberAttributes(attributes)).await?;
+    Ok(())
+}

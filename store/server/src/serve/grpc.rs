@@ -1,0 +1,98 @@
+//! gRPC: which service a path belongs to.
+//!
+//! Owns: the dispatch. Must not know: the services' requests. A newcomer's trap: the size limit of
+//! a message is the request limit plus etcd's overhead, so that a request just over the limit gets
+//! etcd's own error instead of the transport's.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use kijabi_base::limits::GRPC_OVERHEAD_BYTES;
+use kijabi_proto::etcdserverpb::auth_server::AuthServer;
+use kijabi_proto::etcdserverpb::cluster_server::ClusterServer;
+use kijabi_proto::etcdserverpb::kv_server::KvServer;
+use kijabi_proto::etcdserverpb::lease_server::LeaseServer;
+use kijabi_proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use kijabi_proto::etcdserverpb::watch_server::WatchServer;
+use kijabi_proto::health::health_server::HealthServer;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::Service as _;
+
+use crate::consensus::Applier;
+use crate::drivers::DatabaseSize;
+use crate::service::auth::AuthService;
+use crate::service::cluster::ClusterService;
+use crate::service::health::HealthService;
+use crate::service::kv::KvService;
+use crate::service::lease::LeaseService;
+use crate::service::maintenance::MaintenanceService;
+use crate::service::watch::WatchService;
+use crate::store::Store;
+use crate::watch::Hub;
+
+/// All services. Cloning shares.
+#[derive(Clone)]
+pub(crate) struct Grpc {
+    kv: KvServer<KvService>,
+    watch: WatchServer<WatchService>,
+    lease: LeaseServer<LeaseService>,
+    cluster: ClusterServer<ClusterService>,
+    maintenance: MaintenanceServer<MaintenanceService>,
+    auth: AuthServer<AuthService>,
+    health: HealthServer<HealthService>,
+}
+
+impl Grpc {
+    pub(crate) fn new(store: &Store, hub: Arc<Hub>, applier: Applier, size: DatabaseSize) -> Self {
+        let bytes_max = store.config().max_request_bytes + GRPC_OVERHEAD_BYTES;
+        let store = || store.clone();
+        let maintenance = MaintenanceService::new(store(), applier, size);
+        let health = HealthService::new(store().shutdown().clone());
+        Self {
+            kv: KvServer::new(KvService::new(store())).max_decoding_message_size(bytes_max),
+            watch: WatchServer::new(WatchService::new(store(), hub))
+                .max_decoding_message_size(bytes_max),
+            lease: LeaseServer::new(LeaseService::new(store()))
+                .max_decoding_message_size(bytes_max),
+            cluster: ClusterServer::new(ClusterService::new(store())),
+            maintenance: MaintenanceServer::new(maintenance),
+            auth: AuthServer::new(AuthService::new(store())),
+            health: HealthServer::new(health),
+        }
+    }
+
+    /// Whether a request is gRPC.
+    pub(crate) fn is_for<B>(request: &Request<B>) -> bool {
+        request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    }
+
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        let service = path[1.min(path.len())..].split('/').next().unwrap_or_default();
+        let answered = match service {
+            "etcdserverpb.KV" => self.kv.clone().call(request).await,
+            "etcdserverpb.Watch" => self.watch.clone().call(request).await,
+            "etcdserverpb.Lease" => self.lease.clone().call(request).await,
+            "etcdserverpb.Cluster" => self.cluster.clone().call(request).await,
+            "etcdserverpb.Maintenance" => self.maintenance.clone().call(request).await,
+            "etcdserverpb.Auth" => self.auth.clone().call(request).await,
+            "grpc.health.v1.Health" => self.health.clone().call(request).await,
+            unknown => return unimplemented(unknown),
+        };
+        answered.unwrap_or_else(|never| match never {})
+    }
+}
+
+/// What grpc-go says of a service that is not registered.
+fn unimplemented(service: &str) -> Response<Body> {
+    let status = Status::new(Code::Unimplemented, format!("unknown service {service}"));
+    let mut response = status.into_http();
+    let grpc = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    response
+}

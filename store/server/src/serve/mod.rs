@@ -1,0 +1,119 @@
+//! Sockets: gRPC and HTTP/1.1 on one port.
+//!
+//! Owns: listening, connections, telling gRPC from plain HTTP. Must not know: what a request asks.
+//! A newcomer's trap: listeners are bound before the data is opened, so that a taken port costs
+//! nothing, but nobody is accepted before the member is ready.
+
+mod grpc;
+mod http;
+mod listener;
+
+pub(crate) use grpc::Grpc;
+pub(crate) use http::Endpoints;
+pub(crate) use listener::{Bound, ListenError, Peer, bind};
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use kijabi_base::limits::CLIENT_CONNECTIONS_MAX;
+use kijabi_base::tasks::{self, Shutdown};
+use tokio::sync::Semaphore;
+use tonic::body::Body;
+
+/// How long connections may finish what they are doing when the member stops.
+const DRAIN: Duration = Duration::from_secs(3);
+/// Time a client has for the head of an HTTP/1.1 request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// HTTP/2 flow control: room for one large request on a stream, and for several on a connection.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// etcd's keep-alive of idle connections.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2 * 3600);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a port serves.
+#[derive(Clone)]
+pub(crate) struct Service {
+    /// gRPC, if this port has it.
+    pub(crate) grpc: Option<Grpc>,
+    /// Everything else.
+    pub(crate) endpoints: Arc<Endpoints>,
+    /// Most streams on one connection.
+    pub(crate) max_concurrent_streams: u32,
+}
+
+impl Service {
+    async fn answer(&self, request: ::http::Request<Incoming>) -> ::http::Response<Body> {
+        if let Some(grpc) = &self.grpc
+            && Grpc::is_for(&request)
+        {
+            return grpc.answer(request).await;
+        }
+        self.endpoints.answer(request.method(), request.uri()).await
+    }
+}
+
+/// Accepts until the member stops, then lets open connections finish.
+pub(crate) async fn run(bound: Bound, service: Service, shutdown: Shutdown) {
+    let slots = Arc::new(Semaphore::new(CLIENT_CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.wait() => break,
+            accepted = bound.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                // Out of descriptors, or a connection that was reset before it was accepted.
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            tracing::warn!(limit = CLIENT_CONNECTIONS_MAX, "too many connections; one was closed");
+            continue;
+        };
+        let (service, shutdown) = (service.clone(), shutdown.clone());
+        tasks::spawn("connection", async move {
+            connection(stream, service, shutdown).await;
+            drop(slot);
+        });
+    }
+    // Taking all slots is waiting for all connections.
+    let all = u32::try_from(CLIENT_CONNECTIONS_MAX).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(DRAIN, slots.acquire_many(all)).await;
+}
+
+async fn connection(stream: Peer, service: Service, shutdown: Shutdown) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(service.max_concurrent_streams)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    let answer = hyper::service::service_fn(move |request| {
+        let service = service.clone();
+        async move { Ok::<_, Infallible>(service.answer(request).await) }
+    });
+    let serving = builder.serve_connection(TokioIo::new(stream), answer);
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.wait() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}

@@ -1,0 +1,315 @@
+//! The Maintenance service: status, alarms, hashes, snapshot, defragmentation, leadership.
+//!
+//! Owns: what operators ask of one member. Must not know: files. A newcomer's trap: kube-apiserver
+//! decides on features by `version` in the status alone, so it is a bare etcd version.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use kijabi_base::tasks;
+use kijabi_machine::Outcome;
+use kijabi_machine::state::{StateReader as _, Table};
+use kijabi_proto::command::command::Request as Command;
+use kijabi_proto::etcdserverpb as pb;
+use kijabi_proto::etcdserverpb::maintenance_server::Maintenance;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::guard::{Learner, admit};
+use super::{mismatch, stamp};
+use crate::config::ETCD_VERSION;
+use crate::consensus::Applier;
+use crate::drivers::DatabaseSize;
+use crate::status::EtcdError;
+use crate::store::Store;
+
+/// The version of the storage format that etcd 3.6 reports.
+pub(crate) const STORAGE_VERSION: &str = "3.6.0";
+
+/// Size of a blob of a snapshot, etcd's.
+const SNAPSHOT_BLOB_BYTES: usize = 32 * 1024;
+/// Blobs handed to the transport before it has taken them.
+const SNAPSHOT_BLOBS_MAX: usize = 4;
+
+/// The service.
+pub(crate) struct MaintenanceService {
+    store: Store,
+    applier: Applier,
+    size: DatabaseSize,
+}
+
+impl MaintenanceService {
+    /// The service on `store`; the applier has the state that is hashed and copied.
+    pub(crate) fn new(store: Store, applier: Applier, size: DatabaseSize) -> Self {
+        Self { store, applier, size }
+    }
+}
+
+#[tonic::async_trait]
+impl Maintenance for MaintenanceService {
+    async fn alarm(
+        &self,
+        request: Request<pb::AlarmRequest>,
+    ) -> Result<Response<pb::AlarmResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        match self.store.propose(Command::Alarm(request.into_inner())).await? {
+            Outcome::Alarm(mut response) => {
+                if response.header.is_none() {
+                    response.header = Some(self.store.header_now());
+                }
+                stamp(&self.store, &mut response.header);
+                Ok(Response::new(response))
+            }
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    async fn status(
+        &self,
+        _request: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusResponse>, Status> {
+        let standing = self.store.standing();
+        let (revision, alarms, applied) = {
+            let machine = self.store.machine().read();
+            (machine.revision(), machine.alarms(), machine.applied_index())
+        };
+        let mut errors = Vec::new();
+        if standing.leader == 0 {
+            errors.push(EtcdError::NoLeader.text().to_owned());
+        }
+        for alarm in alarms {
+            // The text is Go's of the message, with the space behind it.
+            let name = alarm.alarm().as_str_name();
+            errors.push(format!("memberID:{} alarm:{name} ", alarm.member_id));
+        }
+        Ok(Response::new(pb::StatusResponse {
+            header: Some(self.store.header(revision)),
+            version: ETCD_VERSION.into(),
+            db_size: self.size.total() as i64,
+            leader: standing.leader,
+            raft_index: standing.committed_index.max(applied),
+            raft_term: standing.term,
+            raft_applied_index: applied,
+            errors,
+            db_size_in_use: self.size.in_use() as i64,
+            is_learner: standing.is_learner,
+            storage_version: STORAGE_VERSION.into(),
+            db_size_quota: self.store.config().quota_bytes as i64,
+            downgrade_info: Some(pb::DowngradeInfo::default()),
+        }))
+    }
+
+    // Differs from etcd: other requests go on meanwhile.
+    async fn defragment(
+        &self,
+        request: Request<pb::DefragmentRequest>,
+    ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Answers)?;
+        let state = self.applier.state();
+        let done = tasks::blocking(move || state.compact_files()).await;
+        done.map_err(|error| internal(&error))?;
+        Ok(Response::new(pb::DefragmentResponse { header: None }))
+    }
+
+    async fn hash(
+        &self,
+        request: Request<pb::HashRequest>,
+    ) -> Result<Response<pb::HashResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let header = Some(self.store.header_now());
+        let state = self.applier.state();
+        let hashed = tasks::blocking(move || {
+            let mut crc = 0;
+            state.scan_all(&mut |table, key, value| {
+                for part in [table.name().as_bytes(), key, value] {
+                    crc = crc32c::crc32c_append(crc, part);
+                }
+                ControlFlow::Continue(())
+            })?;
+            Ok::<u32, kijabi_machine::state::StateError>(crc)
+        });
+        let hash = hashed.await.map_err(|e| internal(&e))?.map_err(|e| internal(&e))?;
+        Ok(Response::new(pb::HashResponse { header, hash }))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<pb::HashKvRequest>,
+    ) -> Result<Response<pb::HashKvResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let asked = request.into_inner().revision;
+        let (current, compacted) = {
+            let machine = self.store.machine().read();
+            (machine.revision(), machine.compacted_revision())
+        };
+        if asked > 0 && asked <= compacted {
+            return Err(EtcdError::Compacted.into());
+        }
+        if asked > current {
+            return Err(EtcdError::FutureRev.into());
+        }
+        let upto = if asked > 0 { asked } else { current };
+        // etcd skips what a running compaction will delete; here it is gone first.
+        self.store.compaction_finished(compacted).await?;
+        let state = self.applier.state();
+        let hashed = tasks::blocking(move || {
+            let mut crc = crc32c::crc32c(Table::Key.name().as_bytes());
+            let end = (upto + 1).to_be_bytes();
+            state.scan(Table::Key, &[], Some(&end), &mut |key, value| {
+                // A tombstone at the compacted revision is kept by some versions of etcd and not
+                // by others, so it never counts.
+                let is_tombstone = key.len() == TOMBSTONE_KEY_BYTES;
+                if !(is_tombstone && key.starts_with(&compacted.to_be_bytes())) {
+                    crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, key), value);
+                }
+                ControlFlow::Continue(())
+            })?;
+            Ok::<u32, kijabi_machine::state::StateError>(crc)
+        });
+        let hash = hashed.await.map_err(|e| internal(&e))?.map_err(|e| internal(&e))?;
+        Ok(Response::new(pb::HashKvResponse {
+            header: Some(self.store.header(current)),
+            hash,
+            compact_revision: compacted,
+            hash_revision: upto,
+        }))
+    }
+
+    type SnapshotStream = ReceiverStream<Result<pb::SnapshotResponse, Status>>;
+
+    // Differs from etcd: the blobs hold Kijabi's snapshot stream, not a bbolt file.
+    async fn snapshot(
+        &self,
+        request: Request<pb::SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        admit(&self.store, request.metadata(), Learner::Answers)?;
+        let checkpoint = self.applier.checkpoint().await.map_err(|error| internal(&error))?;
+        let (blobs, receiver) = mpsc::channel(SNAPSHOT_BLOBS_MAX);
+        tasks::blocking(move || {
+            let sent = checkpoint.open().and_then(|state| {
+                let mut total = 0;
+                kijabi_disk::snapshot::send(&state, &mut |piece| {
+                    total += piece.len() as u64;
+                    ControlFlow::Continue(())
+                })?;
+                send_blobs(&state, total, &blobs)
+            });
+            if let Err(error) = sent {
+                // The client may have gone; that is all there is to do for it.
+                let _ = blobs.blocking_send(Err(internal(&error)));
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<pb::MoveLeaderRequest>,
+    ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        if !self.store.is_leader() {
+            return Err(EtcdError::NotLeader.into());
+        }
+        // With one member, the only voter leads already.
+        if request.get_ref().target_id != self.store.member_id() {
+            return Err(EtcdError::BadLeaderTransferee.into());
+        }
+        Ok(Response::new(pb::MoveLeaderResponse { header: None }))
+    }
+
+    // Differs from etcd: there is no earlier version to go back to.
+    async fn downgrade(
+        &self,
+        request: Request<pb::DowngradeRequest>,
+    ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let request = request.into_inner();
+        let error = match request.action() {
+            pb::downgrade_request::DowngradeAction::Cancel => EtcdError::NoInflightDowngrade,
+            _ if !is_version(&request.version) => EtcdError::WrongDowngradeVersionFormat,
+            _ => EtcdError::InvalidDowngradeTargetVersion,
+        };
+        Err(error.into())
+    }
+}
+
+/// A revision key with etcd's tombstone mark.
+const TOMBSTONE_KEY_BYTES: usize = 18;
+
+/// `major.minor` or `major.minor.patch`.
+fn is_version(text: &str) -> bool {
+    let parts: Vec<&str> = text.trim_start_matches('v').split('.').collect();
+    (2..=3).contains(&parts.len())
+        && parts.iter().all(|part| part.len() < 10 && part.parse::<u32>().is_ok())
+}
+
+/// Sends the stream, padded so that its hash makes it the length that etcd's tools look for.
+fn send_blobs(
+    state: &kijabi_disk::state::State,
+    total: u64,
+    blobs: &mpsc::Sender<Result<pb::SnapshotResponse, Status>>,
+) -> Result<(), kijabi_machine::state::StateError> {
+    let padded = total.next_multiple_of(512);
+    let mut remaining = padded;
+    let mut hash = Sha256::new();
+    let mut send = |blob: Bytes| {
+        hash.update(&blob);
+        remaining -= blob.len() as u64;
+        let version = STORAGE_VERSION.to_owned();
+        let response =
+            pb::SnapshotResponse { header: None, remaining_bytes: remaining, blob, version };
+        if blobs.blocking_send(Ok(response)).is_err() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    };
+    let mut sent = 0;
+    let mut gone = false;
+    kijabi_disk::snapshot::send(state, &mut |mut piece| {
+        sent += piece.len() as u64;
+        while !piece.is_empty() {
+            let blob = piece.split_to(piece.len().min(SNAPSHOT_BLOB_BYTES));
+            if send(blob).is_break() {
+                gone = true;
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    let padding = vec![0; (padded - sent) as usize];
+    if gone || (!padding.is_empty() && send(padding.into()).is_break()) {
+        return Ok(());
+    }
+    let blob = Bytes::copy_from_slice(&hash.finalize());
+    let version = STORAGE_VERSION.to_owned();
+    let last = pb::SnapshotResponse { header: None, remaining_bytes: 0, blob, version };
+    let _ = blobs.blocking_send(Ok(last));
+    Ok(())
+}
+
+fn internal(error: &dyn std::fmt::Display) -> Status {
+    tracing::error!(%error, "a maintenance request failed");
+    Status::internal(format!("etcdserver: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_version;
+
+    #[test]
+    fn versions_are_told_from_other_texts() {
+        for (text, expected) in [
+            ("3.5", true),
+            ("3.5.0", true),
+            ("3", false),
+            ("", false),
+            ("3.x", false),
+            ("3.5.0.1", false),
+            ("3.99999999999", false),
+        ] {
+            assert_eq!(is_version(text), expected, "{text}");
+        }
+    }
+}
