@@ -7,6 +7,8 @@
 mod applier;
 mod log_store;
 mod network;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::BTreeMap;
