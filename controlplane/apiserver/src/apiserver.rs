@@ -6,11 +6,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use kijabi_base::tasks::{self, Shutdown};
 
 use crate::admission::{Chain, Objects};
+use crate::allocate::{Repair, Services};
 use crate::authn::Authenticator;
 use crate::authn::jwt::{BadKey, TokenKey};
 use crate::authn::token::Tokens;
@@ -31,6 +33,9 @@ use crate::server;
 use crate::storage::{Client, StoreError};
 use crate::tls::{ServerTls, TlsError};
 use crate::version::GIT_VERSION;
+
+/// How often it is looked whether the caches are filled.
+const FILL_POLL: Duration = Duration::from_millis(200);
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +97,9 @@ impl ApiServer {
         let registry = Registry::new(Client::connect(&config.etcd_endpoints)?, shutdown.child())?;
         registry.run();
         let objects: Arc<dyn Objects> = registry.clone();
-        let chain = Chain::standard(&objects, Vec::new());
+        let services =
+            Services::new(registry.client().clone(), config.service_cidr, config.node_ports);
+        let chain = Chain::standard(&objects, vec![Arc::new(services.clone())]);
         let resources: Arc<dyn ResourceHandler> = Arc::new(Handlers::new(registry.clone(), chain));
         let tokens = Tokens::new(key, config.service_account_issuer.clone(), objects.clone());
 
@@ -121,6 +128,8 @@ impl ApiServer {
             hostname: config.hostname.clone(),
             done: bootstrapped,
         };
+        let repair = Repair::new(services, registry.clone());
+        tasks::spawn("service-repair", repair_when_filled(registry, repair, shutdown.child()));
         tasks::spawn("bootstrap", bootstrap.run(shutdown.child()));
         let ended = Shutdown::new();
         let (serving, at_end) =
@@ -159,6 +168,17 @@ impl ApiServer {
     pub async fn wait(&self) {
         self.ended.wait().await;
     }
+}
+
+/// Runs the repair once the cache of services can be believed.
+async fn repair_when_filled(registry: Arc<Registry>, repair: Repair, shutdown: Shutdown) {
+    while !registry.unready().is_empty() {
+        tokio::select! {
+            () = tokio::time::sleep(FILL_POLL) => {}
+            () = shutdown.wait() => return,
+        }
+    }
+    repair.run(shutdown).await;
 }
 
 fn pki_options(config: &Config, port: u16, service_address: IpAddr) -> PkiOptions {

@@ -5,6 +5,7 @@
 //! that the store does not have; any number of these may run beside each other.
 
 pub mod admission;
+pub mod allocate;
 pub mod apiserver;
 pub mod authn;
 pub mod authz;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::options::WriteOptions;
 use super::{Call, Handlers, create, finalizers, is_terminating, managed, meta};
-use crate::admission::Operation;
+use crate::admission::{Operation, Reservation};
 use crate::limits::UPDATE_TRIES_MAX;
 use crate::registry::{Registry, is_storage_form};
 use crate::status::ApiError;
@@ -89,7 +89,7 @@ impl Handlers {
             }
             let Some(stored) = present.as_ref() else { return Ok(None) };
             let plan = self.plan(&mut change, stored).await;
-            let doubtful = !from_store && matches!(plan, Err(_) | Ok(Plan::Keep(_)));
+            let doubtful = !from_store && matches!(plan, Err(_) | Ok((Plan::Keep(_), _)));
             if doubtful {
                 let fresh = read(registry, call.kind, &call.namespace, &call.name).await?;
                 from_store = true;
@@ -98,9 +98,15 @@ impl Handlers {
                     continue;
                 }
             }
-            match self.carry_out(call, change.options, plan?, stored.revision).await? {
-                Ok(object) => return Ok(Some(Changed { object })),
+            let (plan, taken) = plan?;
+            // If the store does not answer, the change may be there: what was taken stays taken.
+            match self.carry_out(call, change.options, plan, stored.revision).await? {
+                Ok(object) => {
+                    taken.commit().await;
+                    return Ok(Some(Changed { object }));
+                }
                 Err(record) => {
+                    taken.abort().await;
                     present = record.map(|record| Stored::of(call.kind, &record)).transpose()?;
                     from_store = true;
                 }
@@ -124,6 +130,10 @@ impl Handlers {
             Plan::Write(object) | Plan::Remove(object) if options.dry_run => return Ok(Ok(object)),
             Plan::Remove(object) => {
                 let outcome = registry.client().delete(&key, expected).await?;
+                if matches!(outcome, Cas::Done(_)) {
+                    let attributes = call.attributes(Operation::Delete, &call.name, None, false);
+                    self.admission().release(&attributes, &object).await;
+                }
                 (object, outcome)
             }
             Plan::Write(object) => {
@@ -142,19 +152,27 @@ impl Handlers {
         }
     }
 
-    async fn plan(&self, change: &mut Change<'_>, stored: &Stored) -> Result<Plan, ApiError> {
+    async fn plan(
+        &self,
+        change: &mut Change<'_>,
+        stored: &Stored,
+    ) -> Result<(Plan, Reservation), ApiError> {
         let old = &stored.object;
         let mut new = (change.wish)(old)?;
         if change.rules != Rules::Own {
             self.check_update(change, stored, &mut new).await?;
         }
         if new == *old {
-            return Ok(Plan::Keep(new));
+            return Ok((Plan::Keep(new), Reservation::none()));
         }
-        if is_finished(change.call.kind, &new, old) {
-            return Ok(Plan::Remove(new));
+        let call = change.call;
+        if is_finished(call.kind, &new, old) {
+            return Ok((Plan::Remove(new), Reservation::none()));
         }
-        Ok(Plan::Write(new))
+        let dry_run = change.options.dry_run;
+        let attributes = call.attributes(Operation::Update, &call.name, Some(old), dry_run);
+        let taken = self.admission().reserve(&attributes, &mut new).await?;
+        Ok((Plan::Write(new), taken))
     }
 
     /// Admission, the kind's rules and the checks of an update, in Kubernetes' order.
@@ -195,6 +213,9 @@ impl Handlers {
         });
         if !errors.is_empty() {
             return Err(call.invalid(&call.name, &errors));
+        }
+        for text in strategy.warnings(new, Some(old)) {
+            call.warnings.add(text);
         }
         self.admission().validate(&attributes, Some(new)).await
     }

@@ -93,22 +93,31 @@ impl Handlers {
         }
         let attributes = call.attributes(Operation::Create, &name, None, options.dry_run);
         self.admission().validate(&attributes, Some(object)).await?;
+        for text in call.kind.strategy.warnings(object, None) {
+            call.warnings.add(text);
+        }
         let key = Registry::key(call.kind, &call.namespace, &name)?;
         if options.dry_run {
+            self.admission().reserve(&attributes, object).await?.commit().await;
             let there = change::read(self.registry(), call.kind, &call.namespace, &name).await?;
             return there.map_or(Ok(()), |there| Err(exists(call, &name, &there)));
         }
         let lease = self.registry().lease(call.kind).await?;
+        let taken = self.admission().reserve(&attributes, object).await?;
         let bytes = encode(&change::stored_as(call.kind, object.clone()));
+        // If the store does not answer, the object may be there: what was taken stays taken.
         match self.registry().client().create(&key, bytes, lease).await? {
             Cas::Done(revision) => {
+                taken.commit().await;
                 objectmeta::set(object, "resourceVersion", revision.to_string().into());
                 Ok(())
             }
-            Cas::Changed(Some(record)) => {
-                Err(exists(call, &name, &Stored::of(call.kind, &record)?))
+            Cas::Changed(there) => {
+                taken.abort().await;
+                let there = there.map(|record| Stored::of(call.kind, &record)).transpose()?;
+                let unknown = || ApiError::already_exists(call.resource(), &name);
+                Err(there.map_or_else(unknown, |there| exists(call, &name, &there)))
             }
-            Cas::Changed(None) => Err(ApiError::already_exists(call.resource(), &name)),
         }
     }
 }

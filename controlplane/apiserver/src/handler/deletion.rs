@@ -133,6 +133,8 @@ impl Handlers {
         let key = Registry::key(call.kind, &call.namespace, name)?;
         match self.registry().client().delete(&key, revision).await? {
             Cas::Done(revision) => {
+                let attributes = call.attributes(Operation::Delete, name, None, false);
+                self.admission().release(&attributes, &object).await;
                 objectmeta::set(&mut object, "resourceVersion", revision.to_string().into());
                 Ok(Ok(object))
             }
