@@ -11,12 +11,16 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Taint;
 use kijabi_base::tasks::Shutdown;
+use tokio::sync::Semaphore;
 
 use crate::Error;
-use crate::limits::PODS_MAX;
+use crate::api::Kube;
+use crate::events::Recorder;
+use crate::limits::{PODS_MAX, PULLS_MAX};
 use crate::node::Heartbeat;
 use crate::node::machine::Machine;
 use crate::node::status::Facts;
+use crate::pod::{Known, NodeContext, Shared};
 use crate::runtime::memory::{Addresses, Memory};
 use crate::runtime::{Runtime, Version};
 
@@ -63,18 +67,26 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         )));
     }
     let addresses = Addresses::default();
+    let source = Arc::new(Kube::new(config.client.clone(), shutdown.clone()));
     let nodes = futures::stream::FuturesUnordered::new();
     for index in 0..config.count {
         let (config, addresses, shutdown) = (config.clone(), addresses.clone(), shutdown.clone());
+        let source = source.clone();
         nodes.push(kijabi_base::tasks::spawn("hollow-node", async move {
-            node(&config, index, addresses, shutdown).await;
+            node(&config, index, addresses, source, shutdown).await;
         }));
     }
     nodes.for_each(|_| async {}).await;
     Ok(())
 }
 
-async fn node(config: &Config, index: u32, addresses: Addresses, shutdown: Shutdown) {
+async fn node(
+    config: &Config,
+    index: u32,
+    addresses: Addresses,
+    source: Arc<Kube>,
+    shutdown: Shutdown,
+) {
     let name = format!("{}{index}", config.prefix);
     let runtime: Arc<dyn Runtime> = Arc::new(Memory::new(addresses));
     let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -89,12 +101,30 @@ async fn node(config: &Config, index: u32, addresses: Addresses, shutdown: Shutd
         taints: config.taints.clone(),
         pod_cidr: None,
     };
+    let shared = Arc::new(Shared {
+        events: Recorder::start(source.clone(), &facts.name, shutdown.clone()),
+        source,
+        runtime: runtime.clone(),
+        node: NodeContext {
+            name: facts.name.clone(),
+            ip: facts.address,
+            runtime_name: facts.runtime.name.clone(),
+            pods_max: facts.pods_max,
+            allocatable: (facts.machine.cpus as i64 * 1_000, facts.machine.memory_bytes as i64),
+            cluster_dns: Vec::new(),
+            cluster_domain: "cluster.local".to_owned(),
+            cgroup: String::new(),
+        },
+        volumes: None,
+        pulls: Semaphore::new(PULLS_MAX),
+        known: Known::default(),
+    });
     let heartbeat = Heartbeat { client: config.client.clone(), facts, runtime, data: None };
     tokio::select! {
         () = shutdown.wait() => return,
         _ = heartbeat.register() => {}
     }
-    heartbeat.run(shutdown).await;
+    tokio::join!(heartbeat.run(shutdown.clone()), crate::pod::run(shared, shutdown));
 }
 
 /// Node addresses: 100.64.0.0/10, the range shared by carriers, which no cluster uses for itself.

@@ -5,15 +5,20 @@
 //! nothing is stopped when the agent stops. Containers outlive it and are adopted at the next
 //! start; only [`teardown`] removes them.
 
+pub mod api;
 pub mod containerd;
 mod error;
+pub mod events;
 pub mod hollow;
 pub mod image;
 pub mod limits;
 pub mod node;
+pub mod pod;
 pub mod quantity;
 pub mod runtime;
+pub mod server;
 mod time;
+pub mod volume;
 
 mod agent;
 
