@@ -33,8 +33,6 @@ pub const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 pub const WATCH_SECONDS_MIN: u64 = 1_800;
 /// How often a change is tried again when others change the object at the same time.
 pub const UPDATE_TRIES_MAX: usize = 64;
-/// How often a patch that named no version is computed anew on a changed object.
-pub const PATCH_TRIES_MAX: usize = 5;
 /// Names drawn for one `generateName` before giving up.
 pub const GENERATE_NAME_TRIES: usize = 8;
 /// How long events live.
@@ -49,5 +47,3 @@ pub const COMPACTION_PERIOD: Duration = Duration::from_secs(300);
 pub const FEED_RETRY_MAX: Duration = Duration::from_secs(2);
 /// Deletions of one deletecollection that run at the same time.
 pub const DELETE_COLLECTION_WORKERS: usize = 4;
-/// Deepest nesting of a request body.
-pub const BODY_DEPTH_MAX: usize = 128;

@@ -142,6 +142,16 @@ impl WatchCache {
         Ok(true)
     }
 
+    /// The same, by other means where the store cannot be asked for progress. Removals may then
+    /// come a little later.
+    pub async fn wait_latest(&self) -> Result<(), ApiError> {
+        if self.wait_consistent().await? {
+            return Ok(());
+        }
+        let latest = self.client.latest_write(&self.range).await?;
+        self.wait_fresh(latest).await
+    }
+
     /// Waits until the cache is complete up to `at_least`.
     pub async fn wait_fresh(&self, at_least: Revision) -> Result<(), ApiError> {
         let reached = |p: &Progress| p.generation > 0 && p.revision >= at_least;

@@ -100,14 +100,13 @@ fn first_page(cache: &WatchCache, options: &ListOptions) -> Page {
         entries.truncate(limit);
         meta.next = entries
             .last()
-            .map_or_else(String::new, |last| token_after(cache, options, last, meta.revision));
+            .map_or_else(String::new, |last| token_after(options, last, meta.revision));
     }
     Page { entries, meta }
 }
 
 /// The token for the page after `last`; its start is relative to what is listed.
-fn token_after(cache: &WatchCache, options: &ListOptions, last: &Entry, at: Revision) -> String {
-    let _ = cache;
+fn token_after(options: &ListOptions, last: &Entry, at: Revision) -> String {
     let place = match options.selection.namespace.as_str() {
         "" => &*last.place,
         _ => last.name(),
@@ -175,23 +174,9 @@ impl StoreList<'_> {
         // A negative revision goes on at the present, losing the consistency of the pages.
         let at = (token.revision >= 0).then_some(Revision(token.revision));
         match self.read(&token.start, at).await {
-            Err(StoreError::Compacted) => Err(self.offer_inconsistent(&token.start)),
+            Err(StoreError::Compacted) => Err(offer_inconsistent(&token.start)),
             other => Ok(other?),
         }
-    }
-
-    /// 410 with a token that goes on at the present.
-    fn offer_inconsistent(&self, start: &str) -> ApiError {
-        let token = Token { version: TOKEN_VERSION.into(), revision: -1, start: start.into() };
-        let text = serde_json::to_vec(&token).expect("a token is plain text and a number");
-        ApiError::expired(
-            "The provided continue parameter is too old to display a consistent list result. You \
-             can start a new list without the continue parameter, or use the continue token in \
-             this response to retrieve the remainder of the results. Continuing with the provided \
-             token results in an inconsistent list - objects that were created, modified, or \
-             deleted between the time the first chunk was returned and now may show up in the list.",
-        )
-        .with_continue(URL_SAFE_NO_PAD.encode(text))
     }
 
     /// Reads until the limit is full or the range ends.
@@ -239,10 +224,24 @@ impl StoreList<'_> {
         let unfiltered = self.options.selection.is_unfiltered();
         let next = entries
             .last()
-            .map_or_else(String::new, |last| token_after(self.cache, self.options, last, revision));
+            .map_or_else(String::new, |last| token_after(self.options, last, revision));
         let meta = ListMeta { revision, next, remaining: unfiltered.then_some(behind) };
         Page { entries, meta }
     }
+}
+
+/// 410 with a token that goes on at the present.
+fn offer_inconsistent(start: &str) -> ApiError {
+    let token = Token { version: TOKEN_VERSION.into(), revision: -1, start: start.into() };
+    let text = serde_json::to_vec(&token).expect("a token is plain text and a number");
+    ApiError::expired(
+        "The provided continue parameter is too old to display a consistent list result. You \
+         can start a new list without the continue parameter, or use the continue token in \
+         this response to retrieve the remainder of the results. Continuing with the provided \
+         token results in an inconsistent list - objects that were created, modified, or \
+         deleted between the time the first chunk was returned and now may show up in the list.",
+    )
+    .with_continue(URL_SAFE_NO_PAD.encode(text))
 }
 
 #[cfg(test)]

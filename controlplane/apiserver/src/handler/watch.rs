@@ -50,8 +50,7 @@ async fn start(cache: &WatchCache, options: &ListOptions) -> Result<Start, ApiEr
     let fresh = |version: Option<Revision>| async move {
         match version {
             Some(version) => cache.wait_fresh(version).await,
-            // A store that cannot be asked for progress leaves the cache as fresh as it gets.
-            None => cache.wait_consistent().await.map(|_| ()),
+            None => cache.wait_latest().await,
         }
     };
     let version = options.resource_version;
@@ -62,7 +61,6 @@ async fn start(cache: &WatchCache, options: &ListOptions) -> Result<Start, ApiEr
         }
         None if version.is_none_or(|version| version == Revision(0)) => {
             fresh(version).await?;
-            cache.wait_fresh(Revision(0)).await?;
             Ok(Start::Existing)
         }
         Some(false) if version.is_none_or(|version| version == Revision(0)) => {

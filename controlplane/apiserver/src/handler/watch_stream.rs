@@ -18,6 +18,7 @@ use crate::limits::{BOOKMARK_BEFORE_END, BOOKMARK_PERIOD};
 use crate::negotiate::{Output, Shape};
 use crate::registry::is_storage_form;
 use crate::status::ApiError;
+use crate::storage::Revision;
 
 const INITIAL_END: &str = "k8s.io/initial-events-end";
 
@@ -29,6 +30,8 @@ pub(super) struct WatchStream {
     watcher: Watcher,
     deadline: Instant,
     next_bookmark: Option<Instant>,
+    /// What the last bookmark said; it is not said twice.
+    bookmarked: Option<Revision>,
     marks_initial_end: bool,
     /// Whether the next table still needs its column headers.
     headers: bool,
@@ -49,6 +52,7 @@ impl WatchStream {
             watcher,
             deadline,
             next_bookmark: None,
+            bookmarked: None,
             marks_initial_end: false,
             headers: true,
             ended: false,
@@ -96,7 +100,11 @@ impl WatchStream {
                 }
                 () = tokio::time::sleep_until(bookmark_at), if self.next_bookmark.is_some() => {
                     self.next_bookmark = Some(self.bookmark_after(clock::now()));
-                    return Some(self.bookmark(false));
+                    // The next one will be fresher for it.
+                    self.watcher.request_progress();
+                    if self.bookmarked != Some(self.watcher.revision()) {
+                        return Some(self.bookmark(false));
+                    }
                 }
                 () = tokio::time::sleep_until(self.deadline) => self.ended = true,
                 () = self.shutdown.wait() => self.ended = true,
@@ -149,10 +157,7 @@ impl WatchStream {
 
     /// Says how far the watch is; the one at the end of the initial events is marked.
     fn bookmark(&mut self, initial_end: bool) -> Bytes {
-        if !initial_end {
-            // The next one will be fresher for it.
-            self.watcher.request_progress();
-        }
+        self.bookmarked = Some(self.watcher.revision());
         let mut metadata = Map::new();
         metadata.insert("resourceVersion".into(), self.watcher.revision().to_string().into());
         if initial_end {

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use kijabi_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use kijabi_proto::etcdserverpb::{
     CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest,
     RequestOp, StatusRequest, TxnRequest, TxnResponse, compare, kv_client::KvClient,
@@ -81,6 +82,21 @@ impl Client {
     pub async fn current_revision(&self, range_of: &KeyRange) -> Result<Revision, StoreError> {
         let request = RangeRequest { key: range_of.probe(), limit: 1, ..range() };
         Ok(self.range(request).await?.revision)
+    }
+
+    /// The revision of the last write of an object that is still there; dear, for the store sorts.
+    pub async fn latest_write(&self, within: &KeyRange) -> Result<Revision, StoreError> {
+        let request = RangeRequest {
+            key: within.start(),
+            range_end: within.end(),
+            limit: 1,
+            keys_only: true,
+            sort_order: SortOrder::Descend.into(),
+            sort_target: SortTarget::Mod.into(),
+            ..range()
+        };
+        let page = self.range(request).await?;
+        Ok(page.records.first().map_or(Revision(0), |record| record.revision))
     }
 
     /// At most `limit` records of `within`, from `from` on, at revision `at` or now.
