@@ -4,6 +4,8 @@
 //! of object is checked. A newcomer's trap: the bad value is printed the way Go prints it (`%q`
 //! for strings, JSON for structures), and clients compare these texts.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 /// The reason of a field error, as it stands in `status.details.causes[].reason`.
@@ -155,10 +157,10 @@ pub fn go_quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
             letter if letter.is_ascii_control() => {
-                out.push_str(&format!("\\x{:02x}", u32::from(letter)));
+                let _ = write!(out, "\\x{:02x}", u32::from(letter));
             }
             letter if letter.is_control() => {
-                out.push_str(&format!("\\u{:04x}", u32::from(letter)));
+                let _ = write!(out, "\\u{:04x}", u32::from(letter));
             }
             letter => out.push(letter),
         }

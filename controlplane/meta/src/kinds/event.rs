@@ -174,14 +174,14 @@ impl Strategy for NewEvent {
     }
 
     fn selectable_field(&self, object: &Value, field: &str) -> Option<String> {
-        let core_field = self.core_field(field)?;
+        let core_field = Self::core_field(field)?;
         let mut core = object.clone();
         to_core(&mut core);
         selected(&core, &core_field)
     }
 
     fn is_selectable(&self, field: &str) -> bool {
-        self.core_field(field).is_some()
+        Self::core_field(field).is_some()
     }
 
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
@@ -197,7 +197,7 @@ impl Strategy for NewEvent {
 
 impl NewEvent {
     /// The core/v1 name of a selectable field.
-    fn core_field(&self, field: &str) -> Option<String> {
+    fn core_field(field: &str) -> Option<String> {
         match field {
             "reason" | "type" => Some(field.into()),
             "reportingController" => Some("reportingComponent".into()),

@@ -156,7 +156,7 @@ fn resources(object: &Value) -> Vec<FieldError> {
     for list in ["capacity", "allocatable"] {
         for (name, amount) in status.entries(list) {
             let path = format!("status.{list}.{name}");
-            errors.extend(super::pod::container_check::quantity_of(&path, name, amount));
+            errors.extend(super::pod::resource_check::quantity_of(&path, name, amount));
         }
     }
     errors

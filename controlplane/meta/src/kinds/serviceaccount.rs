@@ -24,8 +24,7 @@ impl Strategy for ServiceAccount {
     }
 
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        let secrets = object.list("secrets").len();
-        vec![show::name(object), secrets.into(), show::age(object, now)]
+        vec![show::name(object), show::age(object, now)]
     }
 }
 

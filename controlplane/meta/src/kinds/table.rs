@@ -34,14 +34,8 @@ pub(crate) const SECRET: &[Column] = &[
     AGE,
 ];
 
-pub(crate) const SERVICE_ACCOUNT: &[Column] = &[
-    NAME,
-    text(
-        "Secrets",
-        "Secrets is a list of the secrets in the same namespace that pods running using this ServiceAccount are allowed to use.",
-    ),
-    AGE,
-];
+// The count of secrets is gone from this table since 1.35.
+pub(crate) const SERVICE_ACCOUNT: &[Column] = &[NAME, AGE];
 
 pub(crate) const NAMESPACE: &[Column] = &[NAME, text("Status", "The status of the namespace"), AGE];
 

@@ -107,7 +107,7 @@ impl Printer {
             Zero::Pointer(name) if value.is_object() => self.structure(name, value, depth),
             Zero::List(name) => match value.as_array() {
                 Some(list) => {
-                    self.list(list, depth, |out, one| out.structure(name, one, depth + 1))
+                    self.list(list, depth, |out, one| out.structure(name, one, depth + 1));
                 }
                 None => self.text.push_str("null"),
             },

@@ -3,10 +3,15 @@
 //! Owns: the rules of core/v1 Pod. Must not know: admission, scheduling, the node agent. A
 //! newcomer's trap: most of a pod's spec may never change, and the refusal shows a diff.
 
-pub mod check;
-pub(crate) mod container_check;
+pub(crate) mod check;
+mod container_check;
 pub(crate) mod defaults;
+mod env_check;
+mod placement_check;
+mod probe_check;
+pub(crate) mod resource_check;
 pub(crate) mod resources;
+mod security_check;
 mod table;
 mod update_check;
 mod volume_check;
@@ -64,7 +69,7 @@ impl Strategy for Pod {
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        check::pod(object)
+        check::new_pod(object)
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {

@@ -25,10 +25,12 @@ pub(crate) fn round_up(resources: &mut Value) {
     for list in ["limits", "requests"] {
         let Some(list) = resources.child_if(list).and_then(Value::as_object_mut) else { continue };
         for value in list.values_mut() {
-            if let Some(amount) = amount(value) {
-                if amount != Quantity::from_milli(amount.milli()) {
-                    *value = Quantity::from_milli(amount.milli()).to_string().into();
-                }
+            let rounded =
+                amount(value).map(|amount| (amount, Quantity::from_milli(amount.milli())));
+            if let Some((amount, rounded)) = rounded
+                && amount != rounded
+            {
+                *value = rounded.to_string().into();
             }
         }
     }
