@@ -9,6 +9,7 @@ pub mod codec;
 pub mod field;
 pub mod kind;
 pub mod kinds;
+pub mod managed;
 pub mod name;
 pub mod objectmeta;
 pub mod openapi;
