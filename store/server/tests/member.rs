@@ -1,5 +1,7 @@
 //! One member in this process, seen through the crate `etcd-client` and plain HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use std::time::Duration;
 
 use etcd_client::{

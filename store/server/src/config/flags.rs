@@ -363,6 +363,7 @@ fn read_file(path: &str) -> Result<BTreeMap<String, String>, UsageError> {
     Ok(plain)
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "setters end with it")]
 fn set<T>(field: &mut T, value: T) -> Result<(), String> {
     *field = value;
     Ok(())
