@@ -8,12 +8,17 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Node;
 use kijabi_apiserver::ApiServer;
 use kijabi_apiserver::pki::{Pki, write_private};
 use kijabi_base::tasks::{self, Shutdown};
 use kijabi_server::Member;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::{cli, component};
@@ -24,6 +29,8 @@ pub(crate) const ADMIN_KUBECONFIG: &str = "admin.conf";
 pub(crate) const AGENT_FOLDER: &str = "agent";
 /// Names the running process.
 pub(crate) const PID_FILE: &str = "kijabi.pid";
+/// How often it is looked whether the Node is there yet.
+const NODE_POLL: Duration = Duration::from_millis(500);
 
 /// Runs the cluster until `shutdown`, or until a role fails.
 pub(crate) async fn up(args: cli::Up, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -149,6 +156,9 @@ async fn start_clients(
         });
     } else {
         let config = agent_config(args, data, node_name, pki).await?;
+        let admin = component::client(&pki.admin_kubeconfig()?).await?;
+        let label = label_control_plane(admin, node_name.to_owned());
+        let _ = tasks::spawn_until("node role", shutdown.clone(), label);
         role(roles, "the node agent", async move { Ok(kijabi_agent::run(config, stop).await?) });
     }
     Ok(())
@@ -163,6 +173,17 @@ where
         let result = handle.await.with_context(|| format!("{name} panicked"))?;
         result.with_context(|| format!("{name} stopped"))
     });
+}
+
+/// Gives this machine's Node its role. A node may not say this of itself (NodeRestriction), so it
+/// is done as the administrator, as soon as the Node is there.
+async fn label_control_plane(admin: kube::Client, node_name: String) {
+    let nodes: Api<Node> = Api::all(admin);
+    let labels = json!({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}});
+    let patch = Patch::Merge(labels);
+    while nodes.patch_metadata(&node_name, &PatchParams::default(), &patch).await.is_err() {
+        tokio::time::sleep(NODE_POLL).await;
+    }
 }
 
 async fn agent_config(
@@ -187,7 +208,6 @@ async fn agent_config(
     config.cluster_cidr = Some(args.cluster_cidr.clone());
     // The one machine of this cluster reaches itself by loopback, whatever else it is called.
     config.node_ip = Some(args.advertise_address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-    config.labels.insert("node-role.kubernetes.io/control-plane".into(), String::new());
     let bind = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), args.kubelet_port).into();
     config.server = Some(kijabi_agent::ServerConfig { bind, cert, key, client_ca });
     Ok(config)
