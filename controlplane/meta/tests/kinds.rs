@@ -132,6 +132,17 @@ fn bad_objects_get_the_recorded_causes() {
 }
 
 #[test]
+fn warnings_are_the_recorded_ones() {
+    for case in recorded().iter().filter(|case| !case["object"].is_null()) {
+        let kind = kind_of(case);
+        let mut got = kind.strategy.warnings(&prepared(case), None);
+        got.extend(Some(kind.deprecation.to_owned()).filter(|text| !text.is_empty()));
+        let want = case["warnings"].as_array().cloned().unwrap_or_default();
+        assert_eq!(json!(got), Value::from(want), "{}", case["name"]);
+    }
+}
+
+#[test]
 fn tables_have_the_recorded_columns_and_cells() {
     let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     for case in recorded() {

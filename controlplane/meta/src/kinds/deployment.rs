@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::check;
 use super::golang;
 use super::look::{Change, Look, bump_generation_if, same};
-use super::pod::defaults;
+use super::pod::{defaults, warning};
 use super::show;
 use super::template;
 use crate::field::FieldError;
@@ -107,6 +107,10 @@ impl Strategy for Deployment {
             errors.push(FieldError::invalid("status.collisionCount", &count, detail));
         }
         errors
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        warning::with_template(object, old)
     }
 
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {

@@ -79,6 +79,19 @@ impl Strategy for Node {
         self.validate_update(object, old)
     }
 
+    fn warnings(&self, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        let spec = object.get_or_null("spec");
+        let mut all = Vec::new();
+        if spec.has("configSource") {
+            all.push("spec.configSource: the feature is no longer supported".into());
+        }
+        if !spec.text("externalID").is_empty() {
+            let text = "spec.externalID: this field is deprecated, and is unused by Kubernetes";
+            all.push(text.into());
+        }
+        all
+    }
+
     fn selectable_field(&self, object: &Value, field: &str) -> Option<String> {
         let unschedulable = object.get_or_null("spec").flag("unschedulable");
         (field == "spec.unschedulable").then(|| unschedulable.to_string())

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::check;
 use super::look::{Change, Look, bump_generation_if, same};
-use super::pod::defaults;
+use super::pod::{defaults, warning};
 use super::show;
 use super::template;
 use crate::field::FieldError;
@@ -82,6 +82,10 @@ impl Strategy for ReplicaSet {
 
     fn is_selectable(&self, field: &str) -> bool {
         field == "status.replicas"
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        warning::with_template(object, old)
     }
 
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {

@@ -59,6 +59,14 @@ impl Strategy for Secret {
         errors
     }
 
+    fn warnings(&self, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        if object.text("type") == "kubernetes.io/tls" {
+            key_pair(object.get_or_null("data")).into_iter().collect()
+        } else {
+            Vec::new()
+        }
+    }
+
     fn selectable_field(&self, object: &Value, field: &str) -> Option<String> {
         (field == "type").then(|| object.text("type").into())
     }
@@ -117,6 +125,41 @@ fn json_data(data: &Value, key: &str) -> Vec<FieldError> {
     }
 }
 
+/// What Go's TLS library says of a certificate and key that are not PEM.
+fn key_pair(data: &Value) -> Option<String> {
+    let is_key = |kind: &String| kind == "PRIVATE KEY" || kind.ends_with(" PRIVATE KEY");
+    let certificate = pem_kinds(data.text("tls.crt"));
+    if !certificate.iter().any(|kind| kind == "CERTIFICATE") {
+        return Some(match certificate.as_slice() {
+            [] => "tls: failed to find any PEM data in certificate input".into(),
+            [only] if only.ends_with("PRIVATE KEY") => "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched".into(),
+            kinds => format!("tls: failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the following types: [{}]", kinds.join(" ")),
+        });
+    }
+    let key = pem_kinds(data.text("tls.key"));
+    if key.iter().any(is_key) {
+        return None;
+    }
+    Some(match key.as_slice() {
+        [] => "tls: failed to find any PEM data in key input".into(),
+        [only] if only == "CERTIFICATE" => {
+            "tls: found a certificate rather than a key in the PEM for the private key".into()
+        }
+        kinds => format!(
+            "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of the following types: [{}]",
+            kinds.join(" ")
+        ),
+    })
+}
+
+/// The types of the PEM blocks in a base64 value.
+fn pem_kinds(base64: &str) -> Vec<String> {
+    let bytes = STANDARD.decode(base64).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let begins = text.lines().filter_map(|line| line.trim_end().strip_prefix("-----BEGIN "));
+    begins.filter_map(|line| line.strip_suffix("-----").map(str::to_owned)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -128,6 +171,20 @@ mod tests {
         let mut secret = json!({"stringData": {"k": "v"}, "data": {"k": "eA==", "o": "eQ=="}});
         Secret.default(&mut secret);
         assert_eq!(secret, json!({"type": "Opaque", "data": {"k": "dg==", "o": "eQ=="}}));
+    }
+
+    #[test]
+    fn a_pair_that_is_no_pem_is_warned_about() {
+        let warned = |certificate: &str, key: &str| {
+            let data =
+                json!({"tls.crt": STANDARD.encode(certificate), "tls.key": STANDARD.encode(key)});
+            Secret.warnings(&json!({"type": "kubernetes.io/tls", "data": data}), None)
+        };
+        let (certificate, key) =
+            ("-----BEGIN CERTIFICATE-----\n", "-----BEGIN EC PRIVATE KEY-----\n");
+        assert_eq!(warned("", ""), ["tls: failed to find any PEM data in certificate input"]);
+        assert_eq!(warned(certificate, ""), ["tls: failed to find any PEM data in key input"]);
+        assert_eq!(warned(certificate, key), [""; 0]);
     }
 
     #[test]

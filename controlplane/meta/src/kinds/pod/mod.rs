@@ -15,6 +15,7 @@ mod security_check;
 mod table;
 mod update_check;
 mod volume_check;
+pub(crate) mod warning;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -78,6 +79,10 @@ impl Strategy for Pod {
 
     fn validate_status_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
         update_check::status(object, old)
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        if old.is_some() { Vec::new() } else { warning::pod(object) }
     }
 
     fn selectable_field(&self, object: &Value, field: &str) -> Option<String> {

@@ -5,6 +5,7 @@
 //! `clusterIP` is the first of `clusterIPs`; a client may set either, and both must agree after.
 
 mod check;
+mod update_check;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -87,15 +88,39 @@ impl Strategy for Service {
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
-        check::update(object, old)
+        update_check::update(object, old)
     }
 
     fn validate_status_update(&self, object: &Value, _old: &Value) -> Vec<FieldError> {
-        check::status(object)
+        update_check::status(object)
     }
 
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         super::check::dns1035_name(name, prefix)
+    }
+
+    fn warnings(&self, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        let spec = object.get_or_null("spec");
+        let kind = spec.text("type");
+        let mut all: Vec<String> = Vec::new();
+        if is_headless(spec) {
+            for (field, given) in [
+                ("loadBalancerIP", !spec.text("loadBalancerIP").is_empty()),
+                ("externalIPs", !spec.list("externalIPs").is_empty()),
+                ("SessionAffinity", spec.text("sessionAffinity") != "None"),
+            ] {
+                if given {
+                    all.push(format!("spec.{field} is ignored for headless services"));
+                }
+            }
+        }
+        if kind != "ExternalName" && !spec.text("externalName").is_empty() {
+            all.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".into());
+        }
+        if kind == "ExternalName" && !spec.list("externalIPs").is_empty() {
+            all.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
+        }
+        all
     }
 
     fn selectable_field(&self, object: &Value, field: &str) -> Option<String> {
