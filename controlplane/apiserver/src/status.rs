@@ -273,20 +273,15 @@ impl ApiError {
         Self::conflict(resource, name, why)
     }
 
-    /// 409 of a server-side apply, one cause a conflicting field (manager text, field).
-    pub fn apply_conflict(conflicts: &[(String, String)]) -> Self {
-        let noun = if conflicts.len() == 1 { "conflict" } else { "conflicts" };
-        let text = apply_conflict_text(conflicts);
-        let causes = conflicts
-            .iter()
-            .map(|(message, field)| Cause {
-                reason: "FieldManagerConflict".into(),
-                message: message.clone(),
-                field: field.clone(),
-            })
-            .collect();
-        let text = format!("Apply failed with {} {noun}: {text}", conflicts.len());
-        Self::new(409, "Conflict", text, Details { causes, ..Details::default() })
+    /// 409 of a server-side apply, one cause a conflicting field: its path and the text.
+    pub fn apply_conflict(message: &str, conflicts: &[(String, String)]) -> Self {
+        let cause = |(field, message): &(String, String)| Cause {
+            reason: "FieldManagerConflict".into(),
+            message: message.clone(),
+            field: field.clone(),
+        };
+        let causes = conflicts.iter().map(cause).collect();
+        Self::new(409, "Conflict", message, Details { causes, ..Details::default() })
     }
 
     /// 422 with one cause a field error. `kind` is the kind, such as `ConfigMap`.
@@ -447,6 +442,31 @@ impl ApiError {
         Self::new(500, "", message, None)
     }
 
+    /// What another server behind this one refused, in the words of Kubernetes' clients.
+    pub fn from_backend(code: u16, resource: GroupResource<'_>, name: &str, text: &str) -> Self {
+        let about = about(resource, name);
+        let place = format!("( {resource} {name})");
+        let unexpected = |error: Self| error.with_cause("UnexpectedServerResponse", text, "");
+        match code {
+            400 => Self::bad_request(text),
+            404 => {
+                let head = "the server could not find the requested resource";
+                unexpected(Self::new(404, "NotFound", format!("{head} {place}"), about))
+            }
+            500 => Self::internal(text),
+            501.. => {
+                let head = format!(
+                    "an error on the server ({text:?}) has prevented the request from succeeding"
+                );
+                unexpected(Self::new(code, "InternalError", format!("{head} {place}"), about))
+            }
+            _ => {
+                let head = "the server rejected our request for an unknown reason";
+                unexpected(Self::new(code, "Unknown", format!("{head} {place}"), about))
+            }
+        }
+    }
+
     /// 500 `Internal error occurred: <why>`.
     pub fn internal(why: impl std::fmt::Display) -> Self {
         let message = why.to_string();
@@ -471,24 +491,6 @@ fn aggregate(errors: &[FieldError]) -> String {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),
     }
-}
-
-/// One conflict in a line, several grouped by manager, one field a line.
-fn apply_conflict_text(conflicts: &[(String, String)]) -> String {
-    if let [(manager, field)] = conflicts {
-        return format!("{manager}: {field}");
-    }
-    let mut managers: Vec<&str> = conflicts.iter().map(|(m, _)| m.as_str()).collect();
-    managers.sort_unstable();
-    managers.dedup();
-    let mut text = String::new();
-    for manager in managers {
-        let _ = write!(text, "{}{manager}:", if text.is_empty() { "" } else { "\n" });
-        for (_, field) in conflicts.iter().filter(|(m, _)| m == manager) {
-            let _ = write!(text, "\n- {field}");
-        }
-    }
-    text
 }
 
 #[cfg(test)]

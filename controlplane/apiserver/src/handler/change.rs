@@ -7,6 +7,7 @@
 
 use kijabi_meta::field::FieldError;
 use kijabi_meta::kind::Kind;
+use kijabi_meta::managed::keep_times_if_same;
 use kijabi_meta::objectmeta;
 use serde_json::Value;
 
@@ -162,6 +163,7 @@ impl Handlers {
         if change.rules != Rules::Own {
             self.check_update(change, stored, &mut new).await?;
         }
+        keep_times_if_same(&mut new, old);
         if new == *old {
             return Ok((Plan::Keep(new), Reservation::none()));
         }
@@ -184,7 +186,9 @@ impl Handlers {
     ) -> Result<(), ApiError> {
         let (call, old) = (change.call, &stored.object);
         check_uid(call, new, old)?;
-        managed::updated(call, change.options, change.tracking, old, new)?;
+        if change.tracking == managed::Tracking::Update {
+            managed::updated(call, change.options, old, new);
+        }
         let dry_run = change.options.dry_run;
         let attributes = call.attributes(Operation::Update, &call.name, Some(old), dry_run);
         self.admission().admit(&attributes, new).await?;

@@ -36,7 +36,7 @@ impl Handlers {
         let mut object = decode::read(call, body, expected, options.field_validation).await?;
         decode::match_namespace(call, &mut object)?;
         call.kind.strategy.default(&mut object);
-        managed::created(call, &options, &mut object)?;
+        managed::created(call, &options, &mut object);
         let stored = self.insert(call, &options, object).await?;
         call.output.object(StatusCode::CREATED, call.kind, &stored)
     }

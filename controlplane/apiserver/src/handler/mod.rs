@@ -19,6 +19,7 @@ mod namespace;
 mod options;
 mod patch;
 mod scale;
+mod token;
 mod update;
 mod watch;
 mod watch_stream;
@@ -35,6 +36,7 @@ use kijabi_meta::kind::Kind;
 use serde_json::Value;
 
 use crate::admission::{Attributes, Chain, Operation};
+use crate::authn::token::Tokens;
 use crate::body::RequestBody;
 use crate::exchange::{self, ApiRequest, ResourceHandler, Response, Warnings};
 use crate::negotiate::Output;
@@ -51,6 +53,7 @@ pub struct Handlers(Arc<Inner>);
 struct Inner {
     registry: Arc<Registry>,
     admission: Chain,
+    tokens: Option<Arc<Tokens>>,
 }
 
 /// One request on its way: what it is about and how it wants its answer.
@@ -71,7 +74,16 @@ struct Call {
 impl Handlers {
     /// Handlers on a registry, with an admission chain.
     pub fn new(registry: Arc<Registry>, admission: Chain) -> Self {
-        Self(Arc::new(Inner { registry, admission }))
+        Self(Arc::new(Inner { registry, admission, tokens: None }))
+    }
+
+    /// The same, with service-account tokens to be had.
+    pub fn with_tokens(registry: Arc<Registry>, admission: Chain, tokens: Arc<Tokens>) -> Self {
+        Self(Arc::new(Inner { registry, admission, tokens: Some(tokens) }))
+    }
+
+    fn tokens(&self) -> Option<&Tokens> {
+        self.0.tokens.as_deref()
     }
 
     fn registry(&self) -> &Registry {
@@ -100,6 +112,7 @@ impl Handlers {
             ("scale", "update") => self.put_scale(&call, body).await,
             ("scale", "patch") => self.patch_scale(&call, body).await,
             ("binding", "create") => self.create_binding(&call, body).await,
+            ("token", "create") => self.create_token(&call, body).await,
             ("eviction", "create") => self.create_eviction(&call, body).await,
             _ => Err(ApiError::unknown_resource()),
         }
@@ -210,9 +223,7 @@ impl Call {
             return asked.to_owned();
         }
         let agent = self.headers.get(header::USER_AGENT).and_then(|one| one.to_str().ok());
-        let product = agent.unwrap_or_default().split('/').next().unwrap_or_default();
-        let shown: String = product.chars().filter(|c| !c.is_control()).take(128).collect();
-        if shown.is_empty() { "unknown".into() } else { shown }
+        kijabi_meta::managed::manager_of_agent(agent.unwrap_or_default())
     }
 
     fn attributes<'a>(

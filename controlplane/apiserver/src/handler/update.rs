@@ -32,7 +32,7 @@ impl Handlers {
         if rules != Rules::Object || !call.kind.strategy.may_create_on_update() {
             return Err(call.not_found());
         }
-        managed::created(call, &options, &mut object)?;
+        managed::created(call, &options, &mut object);
         let created = self.insert(call, &options, object).await?;
         call.output.object(StatusCode::CREATED, call.kind, &created)
     }

@@ -85,13 +85,3 @@ fn a_version_too_large_says_so_in_its_cause() {
     assert_eq!(body(&error)["details"], want);
     assert_eq!(error.to_string(), "Timeout: Too large resource version: 99, current: 7");
 }
-
-#[test]
-fn several_apply_conflicts_are_grouped_by_manager() {
-    let pair = |m: &str, f: &str| (format!("conflict with \"{m}\""), f.to_string());
-    let one = ApiError::apply_conflict(&[pair("m1", ".data.a")]);
-    assert_eq!(one.to_string(), "Apply failed with 1 conflict: conflict with \"m1\": .data.a");
-    let two = ApiError::apply_conflict(&[pair("m1", ".data.a"), pair("m1", ".data.b")]);
-    let text = "Apply failed with 2 conflicts: conflict with \"m1\":\n- .data.a\n- .data.b";
-    assert_eq!(two.to_string(), text);
-}
