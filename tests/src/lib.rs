@@ -7,6 +7,7 @@
 
 pub mod cluster;
 pub mod curl;
+pub mod etcd;
 pub mod kubectl;
 pub mod poll;
 pub mod process;

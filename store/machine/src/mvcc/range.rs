@@ -87,8 +87,9 @@ impl Mvcc {
         let range = KeyRange::of(&request.key, &request.range_end);
         let filter = Filter::of(request);
         let limit = usize::try_from(request.limit).unwrap_or(0);
-        // With a sort or a filter everything is fetched, and truncated at the end.
-        let natural = order == SortOrder::None && target == SortTarget::Key && filter.is_off();
+        // With an order or a filter everything is fetched, and truncated at the end. Without an
+        // order only the first keys are, even if they are then sorted by something else: etcd's way.
+        let natural = order == SortOrder::None && filter.is_off();
         let rows_max = match (request.count_only, natural && limit > 0) {
             (true, _) => 0,
             (false, true) => limit.saturating_add(1),

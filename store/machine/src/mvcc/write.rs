@@ -78,11 +78,11 @@ impl<'a> Write<'a> {
         let kv = decode(record.clone())?;
         self.store(row, record);
         self.leases.attach(key, lease);
-        self.events.push(Event {
-            r#type: EventType::Put.into(),
-            kv: Some(kv),
-            prev_kv: previous.clone(),
-        });
+        let prev_kv = match previous.clone() {
+            Some(previous) => self.before_command(previous)?,
+            None => None,
+        };
+        self.events.push(Event { r#type: EventType::Put.into(), kv: Some(kv), prev_kv });
         Ok(previous)
     }
 
@@ -110,8 +110,19 @@ impl<'a> Write<'a> {
         let key = decode(record.clone())?.key;
         self.store(row, record);
         self.leases.attach(&previous.key, LeaseId::NONE);
-        self.events.push(Event { prev_kv: Some(previous), ..deletion(key, row.main) });
+        let prev_kv = self.before_command(previous)?;
+        self.events.push(Event { prev_kv, ..deletion(key, row.main) });
         Ok(())
+    }
+
+    /// What an event tells as the previous value: the one before the whole command, also if the
+    /// command changes the key twice.
+    fn before_command(&self, previous: KeyValue) -> Result<Option<KeyValue>, StateError> {
+        if previous.mod_revision < self.next_revision() {
+            return Ok(Some(previous));
+        }
+        let row = self.mvcc.index.row_at(&previous.key, self.mvcc.revision);
+        row.map(|row| self.mvcc.record(row)).transpose()
     }
 
     fn next_row(&self, tombstone: bool) -> Row {

@@ -1,0 +1,177 @@
+//! The same scripted requests to Debian's etcd and to our member: every field of every answer but
+//! ids, terms and remaining times must agree.
+//!
+//! `cases.rs` is the script. Both members start empty and see all requests in the same order, so
+//! revisions are compared as they are. Debian's etcd is 3.4; where that differs from 3.6, which is
+//! what we are, the case says so.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod cases;
+
+use std::fmt::Debug;
+
+use kijabi_proto::etcdserverpb as pb;
+use kijabi_proto::etcdserverpb::ResponseHeader;
+use kijabi_proto::etcdserverpb::response_op::Response as Op;
+use kijabi_tests::etcd::{Client, Kind, Member};
+use tonic::{Response, Status};
+
+use cases::{Call, WatchStep};
+
+/// Cases that there must be, and how many of them are errors or odd inputs.
+const CASES_MIN: usize = 150;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_member_answers_as_debians_etcd_does() {
+    let (ours, theirs) = (Member::start(Kind::Ours), Member::start(Kind::Debians));
+    let (our_client, their_client) = (ours.client().await, theirs.client().await);
+    let cases = cases::all();
+    let odd = cases.iter().filter(|case| case.odd).count();
+    assert!(cases.len() >= CASES_MIN && 2 * odd >= cases.len(), "{odd} odd of {}", cases.len());
+    let mut differences = Vec::new();
+    for case in &cases {
+        let (our_answer, their_answer) =
+            tokio::join!(ask(&our_client, &case.call), ask(&their_client, &case.call));
+        if our_answer != their_answer {
+            let name = &case.name;
+            let (theirs, ours) = (shorten(&their_answer), shorten(&our_answer));
+            differences.push(format!("{name}\n  etcd: {theirs}\n  ours: {ours}"));
+        }
+    }
+    assert!(
+        differences.is_empty(),
+        "{} of {} differ:\n{}",
+        differences.len(),
+        cases.len(),
+        differences.join("\n")
+    );
+}
+
+/// Enough of an answer to see what differs.
+fn shorten(answer: &str) -> String {
+    const CHARACTERS_MAX: usize = 2000;
+    answer.chars().take(CHARACTERS_MAX).collect()
+}
+
+/// Sends a request and writes its answer down, without what may differ.
+async fn ask(client: &Client, call: &Call) -> String {
+    match call.clone() {
+        Call::Range(request) => {
+            show(client.kv().range(request).await, |r| same_header(&mut r.header))
+        }
+        Call::Put(request) => show(client.kv().put(request).await, |r| same_header(&mut r.header)),
+        Call::Delete(request) => {
+            show(client.kv().delete_range(request).await, |r| same_header(&mut r.header))
+        }
+        Call::Txn(request) => show(client.kv().txn(request).await, same_txn),
+        Call::Compact(request) => {
+            show(client.kv().compact(request).await, |r| same_header(&mut r.header))
+        }
+        Call::Grant(request) => {
+            let random = request.id == 0;
+            show(client.lease().lease_grant(request).await, |r| {
+                same_header(&mut r.header);
+                if random {
+                    r.id = i64::from(r.id > 0);
+                }
+            })
+        }
+        Call::Revoke(id) => {
+            let answer = client.lease().lease_revoke(pb::LeaseRevokeRequest { id }).await;
+            show(answer, |r| same_header(&mut r.header))
+        }
+        Call::TimeToLive(id, keys) => {
+            let request = pb::LeaseTimeToLiveRequest { id, keys };
+            show(client.lease().lease_time_to_live(request).await, same_time_to_live)
+        }
+        Call::Leases => show(client.lease().lease_leases(pb::LeaseLeasesRequest {}).await, |r| {
+            same_header(&mut r.header);
+            // By remaining time; leases of one age have no order.
+            r.leases.sort_by_key(|lease| lease.id);
+        }),
+        Call::KeepAlive(id) => {
+            let answer = client.keep_alive(id).await.map(Response::new);
+            show(answer, |r| same_header(&mut r.header))
+        }
+        Call::Watch(steps) => Box::pin(watch(client, &steps)).await,
+    }
+}
+
+fn show<M: Debug>(answer: Result<Response<M>, Status>, same: impl FnOnce(&mut M)) -> String {
+    match answer {
+        Ok(response) => {
+            let mut message = response.into_inner();
+            same(&mut message);
+            format!("{message:?}")
+        }
+        Err(status) => format!("{:?}: {}", status.code(), status.message()),
+    }
+}
+
+fn same_header(header: &mut Option<ResponseHeader>) {
+    if let Some(header) = header {
+        *header = ResponseHeader { revision: header.revision, ..Default::default() };
+    }
+}
+
+fn same_txn(response: &mut pb::TxnResponse) {
+    same_header(&mut response.header);
+    for op in &mut response.responses {
+        match &mut op.response {
+            Some(Op::ResponseRange(r)) => same_header(&mut r.header),
+            Some(Op::ResponsePut(r)) => same_header(&mut r.header),
+            Some(Op::ResponseDeleteRange(r)) => same_header(&mut r.header),
+            Some(Op::ResponseTxn(r)) => same_txn(r),
+            None => {}
+        }
+    }
+}
+
+/// The remaining time may be a moment less than the granted one.
+fn same_time_to_live(response: &mut pb::LeaseTimeToLiveResponse) {
+    const MOMENT_SECONDS: i64 = 30;
+    same_header(&mut response.header);
+    if (1..=MOMENT_SECONDS).contains(&(response.granted_ttl - response.ttl)) {
+        response.ttl = response.granted_ttl;
+    }
+    response.keys.sort();
+}
+
+/// Plays a watch script: requests, other calls in between, and the responses expected in number.
+async fn watch(client: &Client, steps: &[WatchStep]) -> String {
+    let sends = steps.iter().map_while(|step| match step {
+        WatchStep::Send(request) => Some(request.clone()),
+        _ => None,
+    });
+    let first: Vec<pb::WatchRequest> = sends.collect();
+    let mut stream = match client.watch(&first).await {
+        Ok(stream) => stream,
+        Err(status) => return format!("{:?}: {}", status.code(), status.message()),
+    };
+    let mut answers = Vec::new();
+    for step in &steps[first.len()..] {
+        match step {
+            WatchStep::Send(request) => stream.send(request.clone()).await,
+            WatchStep::Do(call) => answers.push(Box::pin(ask(client, call)).await),
+            WatchStep::Receive => {
+                let answer = stream.next().await.map(Response::new);
+                answers.push(show(answer, |r| same_header(&mut r.header)));
+            }
+            WatchStep::ReceiveEvents(count) => {
+                // How many events share a response is up to the server; what is in them is not.
+                let mut events = Vec::new();
+                while events.len() < *count {
+                    match stream.next().await {
+                        Ok(response) => events.extend(
+                            response.events.into_iter().map(|event| (response.watch_id, event)),
+                        ),
+                        Err(status) => return format!("{events:?}, then {status}"),
+                    }
+                }
+                events.sort_by_key(|(id, _)| *id);
+                answers.push(format!("{events:?}"));
+            }
+        }
+    }
+    answers.join("\n    ")
+}
