@@ -24,8 +24,11 @@ use crate::exchange::ResourceHandler;
 use crate::filters::{Filters, InFlight};
 use crate::handler::Handlers;
 use crate::health::{Check, Health};
+use crate::issuer::Issuer;
+use crate::logs::Logs;
 use crate::loopback::Loopback;
 use crate::metrics::Metrics;
+use crate::openapi::OpenApi;
 use crate::pki::{Pki, PkiError, PkiOptions};
 use crate::registry::Registry;
 use crate::router::Router;
@@ -100,8 +103,15 @@ impl ApiServer {
         let services =
             Services::new(registry.client().clone(), config.service_cidr, config.node_ports);
         let chain = Chain::standard(&objects, vec![Arc::new(services.clone())]);
-        let resources: Arc<dyn ResourceHandler> = Arc::new(Handlers::new(registry.clone(), chain));
-        let tokens = Tokens::new(key, config.service_account_issuer.clone(), objects.clone());
+        let issuer = config.service_account_issuer.clone();
+        let public = Issuer::new(&issuer, &pki.server_url(), &key);
+        let tokens = Arc::new(Tokens::new(key, issuer, objects.clone()));
+        let handlers = Handlers::with_tokens(registry.clone(), chain, tokens.clone());
+        let resources: Arc<dyn ResourceHandler> = Arc::new(handlers);
+        let logs = Logs::new(objects.clone(), &pki, config.allow_loopback_nodes)?;
+        let openapi = Arc::new(OpenApi::default());
+        let early = openapi.clone();
+        tasks::blocking(move || early.prepare());
 
         let loopback = Loopback::new(resources.clone());
         let bootstrapped = Arc::new(AtomicBool::new(false));
@@ -114,7 +124,10 @@ impl ApiServer {
             metrics: metrics.clone(),
             router: Router {
                 resources,
+                logs,
                 discovery: Discovery::new(&advertised.to_string()),
+                openapi,
+                issuer: public,
                 health: health(&registry, &bootstrapped, &shutdown),
                 metrics,
             },

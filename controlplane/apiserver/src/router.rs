@@ -13,7 +13,10 @@ use serde_json::json;
 use crate::discovery::Discovery;
 use crate::exchange::{self, ApiRequest, ResourceHandler, Response};
 use crate::health::Health;
+use crate::issuer::Issuer;
+use crate::logs::Logs;
 use crate::metrics::Metrics;
+use crate::openapi::OpenApi;
 use crate::request::RequestInfo;
 use crate::status::ApiError;
 use crate::version::version;
@@ -22,8 +25,14 @@ use crate::version::version;
 pub struct Router {
     /// Serves resources.
     pub resources: Arc<dyn ResourceHandler>,
+    /// Fetches logs.
+    pub logs: Logs,
     /// What there is.
     pub discovery: Discovery,
+    /// What objects look like.
+    pub openapi: Arc<OpenApi>,
+    /// Whose tokens these are.
+    pub issuer: Issuer,
     /// Whether the server is well.
     pub health: Health,
     /// The figures at `/metrics`.
@@ -49,6 +58,9 @@ impl Router {
         if !self.serves(info) {
             return unknown(info);
         }
+        if (info.api_group.as_str(), info.full_resource().as_str()) == ("", "pods/log") {
+            return self.logs.answer(request).await;
+        }
         self.resources.handle(request).await
     }
 
@@ -72,7 +84,11 @@ impl Router {
                 "text/plain; version=0.0.4; charset=utf-8",
                 self.metrics.render(),
             )),
-            _ => self.discovery.answer(path, headers),
+            _ => self
+                .discovery
+                .answer(path, headers)
+                .or_else(|| self.openapi.answer(path, query, headers))
+                .or_else(|| self.issuer.answer(path)),
         };
         let Some(response) = found else { return unknown(info) };
         if !matches!(*method, Method::GET | Method::HEAD) {
@@ -84,7 +100,7 @@ impl Router {
     fn index(&self) -> serde_json::Value {
         let mut paths: Vec<&str> = self.discovery.paths().collect();
         paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz"]);
-        paths.push("/version");
+        paths.extend(["/.well-known/openid-configuration", "/openid/v1/jwks", "/version"]);
         paths.sort_unstable();
         json!({ "paths": paths })
     }

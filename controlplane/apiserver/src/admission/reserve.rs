@@ -73,7 +73,6 @@ impl Reservation {
     }
 
     /// Both as one.
-    #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.on_commit.extend(other.on_commit);
         self.on_abort.extend(other.on_abort);

@@ -137,7 +137,7 @@ impl Allocator for Services {
         attributes: &'a Attributes<'a>,
         object: &'a Value,
     ) -> BoxFuture<'a, ()> {
-        if attributes.kind.group != "" || attributes.kind.plural != "services" {
+        if !attributes.kind.group.is_empty() || attributes.kind.plural != "services" {
             return Box::pin(std::future::ready(()));
         }
         Box::pin(async move {

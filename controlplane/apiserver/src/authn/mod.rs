@@ -7,6 +7,8 @@
 pub mod jwt;
 pub mod token;
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use kijabi_base::clock;
@@ -22,7 +24,7 @@ const OPEN_PATHS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
 
 /// Finds out who sent a request.
 pub struct Authenticator {
-    tokens: Tokens,
+    tokens: Arc<Tokens>,
     anonymous: bool,
 }
 
@@ -34,7 +36,7 @@ impl std::fmt::Debug for Authenticator {
 
 impl Authenticator {
     /// An authenticator; `anonymous` says whether requests without a proof go on at all paths.
-    pub fn new(tokens: Tokens, anonymous: bool) -> Self {
+    pub fn new(tokens: Arc<Tokens>, anonymous: bool) -> Self {
         Self { tokens, anonymous }
     }
 

@@ -28,14 +28,23 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// The account's uid.
     pub uid: &'a str,
-    /// Name and uid of the pod the token is bound to.
-    pub pod: Option<(&'a str, &'a str)>,
-    /// Name and uid of the node that pod runs on.
-    pub node: Option<(&'a str, &'a str)>,
+    /// What the token is bound to.
+    pub bound: Bound,
     /// Who may take it.
     pub audiences: &'a [String],
     /// How long it holds.
     pub seconds: i64,
+}
+
+/// What a token is bound to: names and uids. It holds while those objects are there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// The pod.
+    pub pod: Option<(String, String)>,
+    /// The node, or the node of the pod.
+    pub node: Option<(String, String)>,
+    /// The secret.
+    pub secret: Option<(String, String)>,
 }
 
 /// Issues and checks tokens.
@@ -68,13 +77,12 @@ impl Tokens {
         let expires = now + subject.seconds;
         let account = json!({"name": subject.name, "uid": subject.uid});
         let mut private = json!({"namespace": subject.namespace, "serviceaccount": account});
-        let mut bind = |what: &str, bound: Option<(&str, &str)>| {
+        let Bound { pod, node, secret } = &subject.bound;
+        for (what, bound) in [("pod", pod), ("node", node), ("secret", secret)] {
             if let Some((name, uid)) = bound {
                 private[what] = json!({"name": name, "uid": uid});
             }
-        };
-        bind("pod", subject.pod);
-        bind("node", subject.node);
+        }
         let claims = json!({
             "aud": subject.audiences,
             "exp": expires,
@@ -117,11 +125,20 @@ impl Tokens {
                 add(&format!("{what}-uid"), text(&bound["uid"]));
             }
         }
-        let pod = &private["pod"];
-        if pod.is_object()
-            && !self.exists("pods", &namespace, &text(&pod["name"]), &text(&pod["uid"])).await?
-        {
-            return Ok(None);
+        // A pod's node may go before the pod; a node counts only when it is what the token is for.
+        let by_node = private["pod"].is_null();
+        for (what, plural, place) in [
+            ("pod", "pods", namespace.as_str()),
+            ("secret", "secrets", &namespace),
+            ("node", "nodes", ""),
+        ] {
+            let bound = &private[what];
+            if bound.is_object()
+                && (what != "node" || by_node)
+                && !self.exists(plural, place, &text(&bound["name"]), &text(&bound["uid"])).await?
+            {
+                return Ok(None);
+            }
         }
         let groups = vec![SERVICE_ACCOUNTS.into(), format!("{SERVICE_ACCOUNTS}:{namespace}")];
         Ok(Some(User { name: subject, uid, groups, extra }))
@@ -174,9 +191,9 @@ mod tests {
         json!({"kind": "serviceaccounts", "metadata": {"namespace": "g", "name": "a", "uid": uid}})
     }
 
-    fn subject<'a>(audiences: &'a [String], seconds: i64) -> Subject<'a> {
+    fn subject(audiences: &[String], seconds: i64) -> Subject<'_> {
         let (namespace, name, uid) = ("g", "a", "u1");
-        Subject { namespace, name, uid, pod: None, node: None, audiences, seconds }
+        Subject { namespace, name, uid, bound: Bound::default(), audiences, seconds }
     }
 
     #[tokio::test]
@@ -203,7 +220,8 @@ mod tests {
         let tokens = tokens(vec![account("u1")]);
         let (expired, _) = tokens.issue(&subject(&ours, -60)).unwrap();
         let (foreign, _) = tokens.issue(&subject(&theirs, 600)).unwrap();
-        let bound = Subject { pod: Some(("gone", "p1")), ..subject(&ours, 600) };
+        let gone = Bound { pod: Some(("gone".into(), "p1".into())), ..Bound::default() };
+        let bound = Subject { bound: gone, ..subject(&ours, 600) };
         let (orphaned, _) = tokens.issue(&bound).unwrap();
         for (why, token) in [("expired", expired), ("audience", foreign), ("pod", orphaned)] {
             assert_eq!(tokens.authenticate(&token).await.unwrap(), None, "{why}");

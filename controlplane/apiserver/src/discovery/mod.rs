@@ -14,7 +14,6 @@ use http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, VA
 use http::{StatusCode, header};
 use kijabi_meta::kind::KINDS;
 use serde_json::Value;
-use sha2::{Digest as _, Sha512};
 
 use crate::exchange::{self, Response};
 
@@ -89,9 +88,8 @@ fn document(value: &Value) -> Document {
 
 /// A quoted upper-case SHA-512, the form upstream's ETags have.
 pub fn etag_of(bytes: &[u8]) -> HeaderValue {
-    let digest = Sha512::digest(bytes);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02X}")).collect();
-    HeaderValue::from_str(&format!("\"{hex}\"")).expect("hexadecimal digits are plain ASCII")
+    HeaderValue::from_str(&format!("\"{}\"", kijabi_meta::openapi::hash(bytes)))
+        .expect("hexadecimal digits are plain ASCII")
 }
 
 #[cfg(test)]

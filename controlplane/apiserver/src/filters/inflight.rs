@@ -31,7 +31,7 @@ impl InFlight {
     }
 
     /// Whether the request is let in without being counted.
-    pub(super) fn is_exempt(&self, request: &ApiRequest) -> bool {
+    pub(super) fn is_exempt(request: &ApiRequest) -> bool {
         request.user.is_in(MASTERS)
     }
 

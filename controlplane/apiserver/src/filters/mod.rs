@@ -106,7 +106,7 @@ impl Filters {
     ) -> Result<Response, ApiError> {
         request.user = self.who(peer, &request.info, &mut request.headers).await?;
         let long_running = request.info.is_long_running();
-        let _room = if long_running || self.in_flight.is_exempt(&request) {
+        let _room = if long_running || InFlight::is_exempt(&request) {
             None
         } else {
             match self.in_flight.enter(&request.info, &self.metrics) {
