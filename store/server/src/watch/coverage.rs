@@ -24,7 +24,7 @@ impl Coverage {
         match range {
             KeyRange::One(key) => self.add_between(key.to_vec(), Some(successor(key))),
             KeyRange::Between { from, to } => {
-                self.add_between(from.to_vec(), to.map(<[u8]>::to_vec))
+                self.add_between(from.to_vec(), to.map(<[u8]>::to_vec));
             }
         }
     }

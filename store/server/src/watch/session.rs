@@ -106,13 +106,7 @@ impl Session {
     pub(super) fn handle(&mut self, request: WatchRequest) {
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => self.create(&request),
-            Some(RequestUnion::CancelRequest(request)) => {
-                if self.watchers.remove(&request.watch_id).is_some() {
-                    self.after_leaving();
-                    let response = respond::canceled(self.header_now(), request.watch_id);
-                    self.send(response);
-                }
-            }
+            Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => self.answer_progress(),
             None => {}
         }
@@ -135,6 +129,14 @@ impl Session {
         let response = respond::created(self.header(now), id);
         self.send(response);
         self.watchers.insert(id, watcher);
+    }
+
+    fn cancel(&mut self, id: i64) {
+        if self.watchers.remove(&id).is_some() {
+            self.after_leaving();
+            let response = respond::canceled(self.header_now(), id);
+            self.send(response);
+        }
     }
 
     fn refusal(&self, request: &WatchCreateRequest, watcher: &Watcher) -> Option<&'static str> {
@@ -221,11 +223,9 @@ impl Session {
             watcher.quiet &= responses.len() == before;
         }
         for (response, fragment) in responses {
-            if fragment {
-                let bytes_max = self.source.fragment_bytes;
-                respond::fragments(response, bytes_max).into_iter().for_each(|r| self.send(r));
-            } else {
-                self.send(response);
+            let bytes_max = if fragment { self.source.fragment_bytes } else { usize::MAX };
+            for part in respond::fragments(response, bytes_max) {
+                self.send(part);
             }
         }
     }

@@ -1,0 +1,73 @@
+//! A stream with its loop, between two channels.
+
+use std::time::Duration;
+
+use kijabi_base::tasks::{self, Shutdown};
+use kijabi_proto::etcdserverpb::{WatchRequest, WatchResponse};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::super::stream::{Terms, run};
+use super::{World, create, request};
+use crate::store::Standing;
+
+/// A client on a channel instead of a socket.
+struct Client {
+    requests: mpsc::Sender<Result<WatchRequest, Status>>,
+    responses: mpsc::Receiver<Result<WatchResponse, Status>>,
+    standing: watch::Sender<Standing>,
+    shutdown: Shutdown,
+}
+
+fn connect(world: &World, leader_grace: Option<Duration>) -> Client {
+    let (requests, incoming) = mpsc::channel(64);
+    let (outgoing, responses) = mpsc::channel(1);
+    let (standing, follow) = watch::channel(Standing { leader: 1, ..Default::default() });
+    let shutdown = Shutdown::new();
+    let terms = Terms {
+        progress_interval: Duration::from_secs(600),
+        leader_grace,
+        standing: follow,
+        shutdown: shutdown.clone(),
+    };
+    let stream = run(world.source.clone(), terms, ReceiverStream::new(incoming), outgoing);
+    tasks::spawn("watch stream", stream);
+    Client { requests, responses, standing, shutdown }
+}
+
+/// E10: a client that never reads costs a bounded amount of memory, and loses nothing.
+#[tokio::test]
+async fn a_client_that_reads_late_gets_everything_once() {
+    const PUTS: i64 = 3000;
+    let mut world = World::new();
+    let mut client = connect(&world, None);
+    client.requests.send(Ok(request(create("a", "", 1)))).await.unwrap();
+    assert!(client.responses.recv().await.unwrap().unwrap().created);
+    for value in 0..PUTS {
+        world.put("a", &value.to_string());
+        if value % 100 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut seen = Vec::new();
+    while seen.len() < PUTS as usize {
+        let response = client.responses.recv().await.unwrap().unwrap();
+        seen.extend(response.events.iter().map(|event| event.kv.as_ref().unwrap().mod_revision));
+    }
+    assert_eq!(seen, (2..2 + PUTS).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_member_stops_or_its_leader_is_gone() {
+    let world = World::new();
+    let mut client = connect(&world, None);
+    client.shutdown.trigger();
+    let status = client.responses.recv().await.unwrap().unwrap_err();
+    assert_eq!(status.message(), "etcdserver: server stopped");
+    let mut client = connect(&world, Some(Duration::from_millis(1)));
+    client.standing.send(Standing::default()).unwrap();
+    let status = client.responses.recv().await.unwrap().unwrap_err();
+    assert_eq!(status.message(), "etcdserver: no leader");
+    assert!(client.responses.recv().await.is_none());
+}
