@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -75,8 +76,7 @@ impl Recorder {
         let now = time::now();
         let event = Event {
             metadata: ObjectMeta {
-                // Client-go's form: the object's name and a number no two events share.
-                name: Some(format!("{name}.{:016x}", kijabi_base::rng::positive_i64())),
+                name: Some(format!("{name}.{}", suffix())),
                 namespace: meta.namespace.clone(),
                 ..ObjectMeta::default()
             },
@@ -107,6 +107,14 @@ impl Recorder {
             tracing::debug!("the event queue is full; an event was dropped");
         }
     }
+}
+
+/// Client-go's form, the time in nanoseconds, so that a list by name is in the order of events. The
+/// last six digits count, as two events may fall into one millisecond.
+fn suffix() -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed) % 1_000_000;
+    format!("{:x}", kijabi_base::clock::wall_ms() * 1_000_000 + count)
 }
 
 /// What makes two events the same but for their count and time.

@@ -33,7 +33,7 @@ pub use containerd::teardown::teardown;
 pub use error::Error;
 
 /// The version the Node reports as `kubeletVersion`.
-pub const KUBELET_VERSION: &str = "v1.36.0";
+pub const KUBELET_VERSION: &str = "v1.36.2";
 
 /// Everything the agent of one node needs.
 #[derive(Clone)]

@@ -25,7 +25,7 @@ async fn two_containers_share_an_address_and_leave_nothing_behind() {
                      {"name": "GREETING", "value": "hello $(WHERE)"}]},
         ]},
     }));
-    let pod = world.wait(&uid, "running and ready", |pod| support::is_ready(pod)).await;
+    let pod = world.wait(&uid, "running and ready", support::is_ready).await;
     let ip = pod["status"]["podIP"].as_str().unwrap().to_owned();
     assert!(ip.starts_with("172.29."), "{ip}");
     assert_eq!(support::get(&ip, 8080).await, "pair\n", "the host reaches the pod");
@@ -169,7 +169,7 @@ async fn volumes_and_init_containers_work_and_a_finished_pod_stays_finished() {
     })
     .await;
     world.config_map("later", &[("a", "b")]);
-    world.wait(&missing, "running", |pod| support::is_ready(pod)).await;
+    world.wait(&missing, "running", support::is_ready).await;
     world.delete(&missing, 0);
     eventually("gone", || async { world.pod(&missing).is_none() }).await;
     world.finish().await;

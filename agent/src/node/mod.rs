@@ -20,6 +20,7 @@ use serde_json::json;
 
 use self::machine::Pressure;
 use self::status::Facts;
+use crate::api::ApiError;
 use crate::limits::{LEASE_SECONDS, NODE_REPORT_EVERY, NODE_STATUS_EVERY};
 use crate::runtime::Runtime;
 use crate::time;
@@ -46,6 +47,7 @@ impl Heartbeat {
             match self.try_register().await {
                 Ok(node) => return node,
                 Err(error) => {
+                    let error = ApiError::from(error);
                     tracing::warn!(node = self.facts.name, %error, "the node could not be registered");
                     tokio::time::sleep(RETRY_EVERY).await;
                 }
@@ -87,6 +89,7 @@ impl Heartbeat {
                     NODE_STATUS_EVERY
                 }
                 Err(error) => {
+                    let error = ApiError::from(error);
                     tracing::warn!(node = self.facts.name, %error, "the node's status was not sent");
                     last = None;
                     RETRY_EVERY
@@ -145,6 +148,7 @@ impl Heartbeat {
             let wait = match self.renew(&leases, owner.as_ref()).await {
                 Ok(()) => period,
                 Err(error) => {
+                    let error = ApiError::from(error);
                     tracing::warn!(node = self.facts.name, %error, "the node's lease was not renewed");
                     RETRY_EVERY
                 }
