@@ -34,6 +34,21 @@ pub(super) fn created(call: &Call, options: &WriteOptions, object: &mut Value) {
 /// Attributes what differs between the present and the wished object.
 pub(super) fn updated(call: &Call, options: &WriteOptions, old: &Value, new: &mut Value) {
     with_write(call, options, |rules, write| managed::track_update(rules, old, new, write));
+    if call.subresource() == "scale" {
+        forget_scale_times(new);
+    }
+}
+
+/// Kubernetes keeps no time for what was set through a Scale; entries without one stand first.
+fn forget_scale_times(object: &mut Value) {
+    let Some(entries) = object["metadata"]["managedFields"].as_array_mut() else { return };
+    for entry in entries.iter_mut().filter(|entry| entry["subresource"] == "scale") {
+        if let Some(fields) = entry.as_object_mut() {
+            fields.remove("time");
+        }
+    }
+    let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+    entries.sort_by_key(|entry| (text(entry, "operation"), text(entry, "time")));
 }
 
 /// The empty object of a kind in normal form.
@@ -77,6 +92,6 @@ fn reset_fields(kind: &Kind, subresource: &str) -> &'static [&'static [&'static 
 }
 
 /// The wall clock, in whole seconds as `managedFields` has it.
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_second((clock::wall_ms() / 1_000) as i64).unwrap_or(Timestamp::UNIX_EPOCH)
 }

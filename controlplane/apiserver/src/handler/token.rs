@@ -5,12 +5,14 @@
 
 use http::StatusCode;
 use jiff::Timestamp;
-use kijabi_meta::codec::Expected;
+use kijabi_meta::codec::{self, Expected};
 use kijabi_meta::field::FieldError;
+use kijabi_meta::managed::{Rules, Write, track_update};
+use kijabi_meta::schema;
 use serde_json::{Value, json};
 
 use super::options::WriteOptions;
-use super::{Call, Handlers, change, decode, meta, new_uid, timestamp};
+use super::{Call, Handlers, change, decode, managed, meta, new_uid, timestamp};
 use crate::authn::token::{Bound, Subject, Tokens};
 use crate::body::RequestBody;
 use crate::exchange::Response;
@@ -18,6 +20,7 @@ use crate::registry::Registry;
 use crate::status::{ApiError, GroupResource};
 
 const GROUP: &str = "authentication.k8s.io";
+const API_VERSION: &str = "authentication.k8s.io/v1";
 const REQUEST: Expected<'static> = Expected { group: GROUP, version: "v1", kind: "TokenRequest" };
 const SECONDS_DEFAULT: i64 = 3_600;
 const SECONDS_MIN: i64 = 600;
@@ -38,6 +41,7 @@ impl Handlers {
                 "name in URL does not match name in TokenRequest object",
             ));
         }
+        record_manager(call, &options, &mut request);
         let account = self.live(call).await?;
         fill(&mut request["spec"], tokens.issuer());
         check(&request["spec"])?;
@@ -128,6 +132,23 @@ impl Handlers {
     }
 }
 
+/// Nobody keeps the request, but its answer says who set what, as every created object does.
+fn record_manager(call: &Call, options: &WriteOptions, request: &mut Value) {
+    let Some(known) = schema::type_of_kind(GROUP, "v1", "TokenRequest") else { return };
+    let mut nothing = codec::normalized(json!({}), known);
+    nothing["kind"] = "TokenRequest".into();
+    nothing["apiVersion"] = API_VERSION.into();
+    let manager = call.manager(&options.field_manager);
+    let write = Write {
+        manager: &manager,
+        api_version: API_VERSION,
+        subresource: call.subresource(),
+        time: managed::now(),
+        reset: &[],
+    };
+    track_update(Rules::Known(known), &nothing, request, &write);
+}
+
 /// Defaults of the spec.
 fn fill(spec: &mut Value, issuer: &str) {
     if !spec.is_object() {
@@ -176,12 +197,13 @@ fn issued(tokens: &Tokens, subject: &Subject<'_>, request: &Value) -> Result<Val
     let expires = Timestamp::from_second(expires).unwrap_or(Timestamp::MAX);
     Ok(json!({
         "kind": "TokenRequest",
-        "apiVersion": "authentication.k8s.io/v1",
+        "apiVersion": API_VERSION,
         "metadata": {
             "name": subject.name,
             "namespace": subject.namespace,
             "uid": new_uid(),
             "creationTimestamp": timestamp(),
+            "managedFields": request["metadata"]["managedFields"],
         },
         "spec": request["spec"],
         "status": {"token": token, "expirationTimestamp": expires.to_string()},
