@@ -77,6 +77,6 @@ mod tests {
     async fn a_body_without_a_length_is_cut_off_at_the_limit() {
         let endless = futures::stream::repeat_with(|| Ok(Bytes::from_static(&[b'x'; 4096])));
         let error = read(stream(endless)).await.unwrap_err();
-        assert_eq!(error.to_string(), "Request entity is too large: limit is 3145728");
+        assert_eq!(error.to_string(), "Request entity too large: limit is 3145728");
     }
 }

@@ -257,7 +257,8 @@ impl ApiError {
             "{resource} {name:?} already exists, the server was not able to generate a unique name \
              for the object"
         );
-        Self::new(409, "AlreadyExists", text, about(resource, name))
+        let details = Details { retry_after_seconds: 1, ..about(resource, name) };
+        Self::new(409, "AlreadyExists", text, details)
     }
 
     /// 409 `Operation cannot be fulfilled on pods "x": <why>`.
@@ -391,7 +392,7 @@ impl ApiError {
 
     /// 413.
     pub fn entity_too_large(message: impl Into<String>) -> Self {
-        let text = format!("Request entity is too large: {}", message.into());
+        let text = format!("Request entity too large: {}", message.into());
         Self::new(413, "RequestEntityTooLarge", text, None)
     }
 

@@ -3,6 +3,7 @@
 //! Owns: its life and end. Must not know: what is tested. A newcomer's trap: a test that needs it
 //! fails where there is no etcd, it is never skipped.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,37 +13,38 @@ use crate::storage::Client;
 pub(crate) struct Etcd {
     process: Child,
     endpoint: String,
-    _folder: tempfile::TempDir,
+    peer_url: String,
+    folder: tempfile::TempDir,
 }
 
 impl Etcd {
     /// Starts one and waits until it answers.
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let socket = |name: &str| {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let port = listener.local_addr().unwrap().port();
-            (listener, format!("http://127.0.0.1:{port}"), name.to_owned())
-        };
-        let (client, peer) = (socket("client"), socket("peer"));
-        let (endpoint, peer_url) = (client.1.clone(), peer.1.clone());
+        let listener = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url =
+            |socket: &std::net::TcpListener| format!("http://{}", socket.local_addr().unwrap());
+        let (client, peer) = (listener(), listener());
+        let (endpoint, peer_url) = (url(&client), url(&peer));
         drop((client, peer));
-        let process = Command::new("etcd")
-            .arg("--data-dir")
-            .arg(folder.path())
-            .args(["--listen-client-urls", &endpoint, "--advertise-client-urls", &endpoint])
-            .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
-            .args(["--initial-cluster", &format!("default={peer_url}")])
-            .args(["--unsafe-no-fsync", "--log-level", "error"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("these tests need etcd (Debian: etcd-server)");
-        let etcd = Self { process, endpoint, _folder: folder };
-        let client = etcd.client();
+        let process = spawn(&endpoint, &peer_url, folder.path());
+        let etcd = Self { process, endpoint, peer_url, folder };
+        etcd.wait_until_it_answers().await;
+        etcd
+    }
+
+    /// Kills it and starts it again on what it had written.
+    pub(crate) async fn restart(&mut self) {
+        self.stop();
+        self.process = spawn(&self.endpoint, &self.peer_url, self.folder.path());
+        self.wait_until_it_answers().await;
+    }
+
+    async fn wait_until_it_answers(&self) {
+        let client = self.client();
         for _ in 0..300 {
             if client.check_health().await.is_ok() {
-                return etcd;
+                return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -53,11 +55,29 @@ impl Etcd {
     pub(crate) fn client(&self) -> Client {
         Client::connect(std::slice::from_ref(&self.endpoint)).unwrap()
     }
+
+    fn stop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn spawn(endpoint: &str, peer_url: &str, folder: &Path) -> Child {
+    Command::new("etcd")
+        .arg("--data-dir")
+        .arg(folder)
+        .args(["--listen-client-urls", endpoint, "--advertise-client-urls", endpoint])
+        .args(["--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url])
+        .args(["--initial-cluster", &format!("default={peer_url}")])
+        .args(["--unsafe-no-fsync", "--log-level", "error"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("these tests need etcd (Debian: etcd-server)")
 }
 
 impl Drop for Etcd {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.stop();
     }
 }

@@ -10,6 +10,8 @@ mod error;
 mod key;
 mod lease;
 mod record;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use client::{Cas, Client, Page};

@@ -91,7 +91,7 @@ async fn each_bad_body_has_its_own_answer() {
             JSON,
             format!(r#"{{"metadata":{{"name":"z"}},"data":{{"k":"{long}"}}}}"#),
             413,
-            "Request entity is too large: limit is 3145728",
+            "Request entity too large: limit is 3145728",
         ),
     ];
     for (what, content_type, body, code, message) in rows {

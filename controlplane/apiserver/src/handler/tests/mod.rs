@@ -1,5 +1,6 @@
 //! Requests against the handlers on a real etcd, without admission: what a client notices.
 
+mod apply;
 mod bad_input;
 mod lists;
 mod objects;
@@ -33,7 +34,7 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/js
 
 /// Handlers on an etcd of their own.
 struct Api {
-    _etcd: Etcd,
+    etcd: Etcd,
     registry: Arc<Registry>,
     handlers: Handlers,
     shutdown: Shutdown,
@@ -62,7 +63,7 @@ impl Api {
         }
         assert!(registry.unready().is_empty(), "the caches did not fill within 5 s");
         let handlers = Handlers::new(registry.clone(), Chain::new(Vec::new()));
-        Self { _etcd: etcd, registry, handlers, shutdown }
+        Self { etcd, registry, handlers, shutdown }
     }
 
     async fn send(

@@ -125,3 +125,40 @@ async fn a_watch_may_be_a_table() {
     assert_eq!(second["object"]["columnDefinitions"], Value::Null, "headers come once");
     assert_eq!(second["object"]["rows"][0]["cells"][0], "b");
 }
+
+#[tokio::test]
+async fn a_watch_goes_on_over_a_restart_of_the_store() {
+    let mut api = Api::start().await;
+    api.config_map("a", json!({})).await;
+    let mut watch = api.watch(&format!("{CONFIG_MAPS}?watch=1")).await;
+    assert_eq!(watch.told().await, "ADDED a");
+    api.etcd.restart().await;
+    api.config_map("b", json!({})).await;
+    api.delete(&format!("{CONFIG_MAPS}/a")).await;
+    assert_eq!((watch.told().await, watch.told().await), ("ADDED b".into(), "DELETED a".into()));
+    assert_eq!(api.get(CONFIG_MAPS).await.names(), ["b"]);
+}
+
+#[tokio::test]
+async fn every_watcher_sees_the_same_order() {
+    let api = Api::start().await;
+    let target = format!("{CONFIG_MAPS}?watch=1&resourceVersion=1");
+    let mut watches = Vec::new();
+    for _ in 0..5 {
+        watches.push(api.watch(&target).await);
+    }
+    for n in 0..10 {
+        api.config_map(&format!("c{n}"), json!({})).await;
+    }
+    for watch in &mut watches {
+        let mut last = 0;
+        for n in 0..10 {
+            let event = watch.next().await.unwrap();
+            let metadata = &event["object"]["metadata"];
+            let version = metadata["resourceVersion"].as_str().unwrap().parse::<i64>().unwrap();
+            assert_eq!(metadata["name"], format!("c{n}"));
+            assert!(version > last);
+            last = version;
+        }
+    }
+}
