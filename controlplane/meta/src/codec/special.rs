@@ -1,7 +1,7 @@
 //! Values that decode themselves in Go: quantities, times, bytes, numbers-or-text.
 //!
 //! Owns: their syntax, normal form and error texts. Must not know: where they stand. A newcomer's
-//! trap: an error here ends the decoding at once and carries no field name, as in Go.
+//! trap: an error here ends the decoding at once; only errors of type are told with the field.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +12,20 @@ use serde_json::Value;
 use super::json::Node;
 use crate::quantity::Quantity;
 use crate::schema::{self, Type};
+
+/// Why a value ends the decoding.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// A text of its own.
+    Text(String),
+    /// One kind of value where another is wanted; the decoder adds the field.
+    Mismatch {
+        /// What was found.
+        found: String,
+        /// The wanted type, as Go prints it.
+        wanted: &'static str,
+    },
+}
 
 /// How fine a time is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,39 +56,37 @@ pub(super) fn bytes(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn quantity(node: Node) -> Result<Value, String> {
+pub(super) fn quantity(node: Node) -> Result<Value, Stop> {
     let text = match &node {
         Node::String(text) | Node::Number(text) => text.trim(),
         // Lists and objects are read as text by Kubernetes too, and so are no quantities.
         Node::Bool(_) | Node::Array(_) | Node::Object(_) | Node::Null => "x",
     };
-    Quantity::canonical(text).map(Value::String).map_err(|error| error.to_string())
+    Quantity::canonical(text).map(Value::String).map_err(|error| Stop::Text(error.to_string()))
 }
 
-pub(super) fn int_or_string(node: Node) -> Result<Value, String> {
+pub(super) fn int_or_string(node: Node) -> Result<Value, Stop> {
     match node {
         Node::String(text) => Ok(Value::String(text)),
         Node::Number(text) => match text.parse::<i32>() {
             Ok(number) => Ok(number.into()),
-            Err(_) => {
-                Err(format!("json: cannot unmarshal number {text} into Go value of type int32"))
-            }
+            Err(_) => Err(Stop::Mismatch { found: format!("number {text}"), wanted: "int32" }),
         },
-        other => {
-            Err(format!("json: cannot unmarshal {} into Go value of type int32", other.go_kind()))
-        }
+        other => Err(Stop::Mismatch { found: other.go_kind().into(), wanted: "int32" }),
     }
 }
 
-pub(super) fn time(node: Node, precision: Precision) -> Result<Value, String> {
+pub(super) fn time(node: Node, precision: Precision) -> Result<Value, Stop> {
     let text = match node {
         Node::String(text) => text,
         other => {
-            let found = other.go_kind();
-            return Err(format!("json: cannot unmarshal {found} into Go value of type string"));
+            return Err(Stop::Mismatch { found: other.go_kind().into(), wanted: "string" });
         }
     };
-    parse_time(&text, precision).map(|time| time_value(time, precision))
+    match parse_time(&text, precision) {
+        Ok(time) => Ok(time_value(time, precision)),
+        Err(text) => Err(Stop::Text(text)),
+    }
 }
 
 /// A time as Kubernetes writes it; the zero time is null.
@@ -214,7 +226,7 @@ mod tests {
             ("2026-02-30T00:00:00Z", "parsing time \"2026-02-30T00:00:00Z\": day out of range"),
         ] {
             let found = time(Node::String(given.into()), Precision::Seconds).unwrap_err();
-            assert_eq!(found, error);
+            assert_eq!(found, Stop::Text(error.into()));
         }
     }
 

@@ -69,6 +69,10 @@ impl Decoder {
         if self.saved.is_some() {
             return;
         }
+        self.saved = Some(self.mismatch_text(found, wanted));
+    }
+
+    fn mismatch_text(&self, found: &str, wanted: &str) -> String {
         let place = match self.fields.last() {
             None => "Go value".into(),
             Some((holder, _)) => {
@@ -76,7 +80,15 @@ impl Decoder {
                 format!("Go struct field {}.{}", holder.short, path.join("."))
             }
         };
-        self.saved = Some(format!("json: cannot unmarshal {found} into {place} of type {wanted}"));
+        format!("json: cannot unmarshal {found} into {place} of type {wanted}")
+    }
+
+    /// The error of a value that decodes itself: it ends the decoding, whatever was saved before.
+    fn stop(&self, stop: special::Stop) -> String {
+        match stop {
+            special::Stop::Text(text) => text,
+            special::Stop::Mismatch { found, wanted } => self.mismatch_text(&found, wanted),
+        }
     }
 
     fn save(&mut self, error: String) {
@@ -203,10 +215,16 @@ impl Decoder {
             }),
             (Shape::Any, node) => Ok(self.untyped(node)),
             (Shape::Raw | Shape::Json | Shape::FieldsV1, node) => Ok(node.into()),
-            (Shape::Quantity, node) => special::quantity(node),
-            (Shape::IntOrString, node) => special::int_or_string(node),
-            (Shape::Time, node) => special::time(node, special::Precision::Seconds),
-            (Shape::MicroTime, node) => special::time(node, special::Precision::Micros),
+            (Shape::Quantity, node) => special::quantity(node).map_err(|stop| self.stop(stop)),
+            (Shape::IntOrString, node) => {
+                special::int_or_string(node).map_err(|stop| self.stop(stop))
+            }
+            (Shape::Time, node) => {
+                special::time(node, special::Precision::Seconds).map_err(|stop| self.stop(stop))
+            }
+            (Shape::MicroTime, node) => {
+                special::time(node, special::Precision::Micros).map_err(|stop| self.stop(stop))
+            }
             (Shape::Duration, Node::String(text)) => Ok(Value::String(text)),
             (Shape::SchemaOrArray | Shape::SchemaOrBool | Shape::SchemaOrStrings, node) => {
                 self.schema_union(node, element)
