@@ -405,7 +405,13 @@ fn a_crash_after_any_step_changes_nothing_about_the_end() {
                     .iter()
                     .map(|(_, set)| (set.name.clone(), set.replicas, set.annotations.clone()))
                     .collect();
-                (sets, world.status(), world.deployment.metadata.annotations.clone())
+                let mut status = world.status();
+                status.conditions.iter_mut().flatten().for_each(|one| one.last_update_time = None);
+                status
+                    .conditions
+                    .iter_mut()
+                    .for_each(|all| all.sort_by(|a, b| a.type_.cmp(&b.type_)));
+                (sets, status, world.deployment.metadata.annotations.clone())
             })
             .collect();
         assert_eq!(ends[0], ends[1], "{name}");

@@ -59,16 +59,13 @@ pub(crate) fn set(status: &mut DeploymentStatus, condition: DeploymentCondition)
 
 /// Sets a condition in any case; the time of its last transition stays if its status does.
 fn put(status: &mut DeploymentStatus, mut condition: DeploymentCondition) {
-    let all = status.conditions.get_or_insert_default();
-    match all.iter_mut().find(|present| present.type_ == condition.type_) {
-        Some(present) => {
-            if present.status == condition.status {
-                condition.last_transition_time.clone_from(&present.last_transition_time);
-            }
-            *present = condition;
-        }
-        None => all.push(condition),
+    if let Some(present) = find(status, &condition.type_)
+        && present.status == condition.status
+    {
+        condition.last_transition_time.clone_from(&present.last_transition_time);
     }
+    unset(status, &condition.type_);
+    status.conditions.get_or_insert_default().push(condition);
 }
 
 /// Takes a condition away.
