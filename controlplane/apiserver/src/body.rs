@@ -5,6 +5,7 @@
 //! end, so nothing but [`read`] may collect one.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
@@ -16,6 +17,9 @@ use crate::status::ApiError;
 
 /// Largest request body in bytes, Kubernetes' limit.
 pub const REQUEST_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// How much of a larger body is read and thrown away before the answer.
+const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The body of a request: a connection's, or bytes of an in-process caller.
 pub type RequestBody = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -39,6 +43,7 @@ where
 /// Reads a whole request body of at most [`REQUEST_BYTES_MAX`] bytes.
 pub async fn read(mut body: RequestBody) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > REQUEST_BYTES_MAX as u64 {
+        discard(body).await;
         return Err(too_large());
     }
     let mut collected = BytesMut::new();
@@ -46,11 +51,29 @@ pub async fn read(mut body: RequestBody) -> Result<Bytes, ApiError> {
         let frame = frame.map_err(|error| ApiError::bad_request(error.to_string()))?;
         let Ok(piece) = frame.into_data() else { continue };
         if collected.len() + piece.len() > REQUEST_BYTES_MAX {
+            drop(collected);
+            discard(body).await;
             return Err(too_large());
         }
         collected.extend_from_slice(&piece);
     }
     Ok(collected.freeze())
+}
+
+/// Reads on for a while without keeping anything: a client that is still sending would take an
+/// early answer for a broken connection.
+async fn discard(mut body: RequestBody) {
+    let reading = async {
+        let mut left = DISCARD_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Whether it ended or was cut off, the answer is the same.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
 }
 
 fn too_large() -> ApiError {

@@ -14,6 +14,8 @@ pub mod bootstrap;
 pub mod cache;
 pub mod config;
 pub mod discovery;
+#[cfg(test)]
+mod e2e;
 pub mod exchange;
 pub mod filters;
 pub mod handler;

@@ -51,6 +51,11 @@ impl Etcd {
         panic!("etcd did not answer within 15 s");
     }
 
+    /// Where it answers.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// A client of it.
     pub(crate) fn client(&self) -> Client {
         Client::connect(std::slice::from_ref(&self.endpoint)).unwrap()

@@ -4,7 +4,8 @@
 //! from objects and clients; what cannot stand in a header is replaced, never passed on.
 
 use futures::StreamExt as _;
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, WARNING};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use kijabi_base::tasks::Shutdown;
 
@@ -41,6 +42,15 @@ pub(super) fn decorate(
         }
     }
     response
+}
+
+/// The answer to a HEAD request: the headers alone, with the length the body would have had.
+pub(super) fn without_body(response: Response) -> Response {
+    let (mut parts, content) = response.into_parts();
+    if let Some(length) = content.size_hint().exact() {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    http::Response::from_parts(parts, body::full(""))
 }
 
 /// `299 - "text"`, with the text quoted and kept to one line.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use http::StatusCode;
 use http::header::HeaderMap;
+use http::{Method, StatusCode};
 use kijabi_base::clock;
 use kijabi_base::tasks::Shutdown;
 
@@ -62,6 +62,7 @@ impl Filters {
         let started = clock::now();
         let (parts, body) = request.into_parts();
         let audit_id = decorate::audit_id(&parts.headers);
+        let is_head = parts.method == Method::HEAD;
         let warnings = Warnings::default();
         let parsed = RequestInfo::parse(&parts.method, parts.uri.path(), parts.uri.query());
         let (response, info) = match parsed {
@@ -84,7 +85,10 @@ impl Filters {
         };
         let served = self.router.serves(&info);
         self.metrics.finished(&info, served, response.status().as_u16(), started.elapsed());
-        let response = decorate::decorate(response, &audit_id, &warnings);
+        let mut response = decorate::decorate(response, &audit_id, &warnings);
+        if is_head {
+            response = decorate::without_body(response);
+        }
         if info.is_long_running() && response.status().is_success() {
             let open = self.metrics.open_stream(&info, served);
             return decorate::end_with(response, self.shutdown.clone(), open);
