@@ -187,8 +187,17 @@ fn set_element_orders(object: &mut Fields, patch: &mut Fields, place: Place) -> 
         let new = patch.get(key).map(as_list).transpose()?;
         let meta = place.field(key)?;
         order::check(new.as_deref().unwrap_or_default(), &wanted, meta.key)?;
+        if old.is_none() && new.is_none() {
+            continue;
+        }
+        let both = (old.as_deref().unwrap_or_default(), new.as_deref().unwrap_or_default());
+        check_items(both.0, both.1)?;
+        if both.0.is_empty() && both.1.is_empty() {
+            let text = "no elements in any of the given slices";
+            return Err(PatchError::Internal(text.into()));
+        }
         let merged = match (&old, new) {
-            (None, None) => continue,
+            (None, None) => Vec::new(),
             (Some(old), None) => old.clone(),
             (None, Some(new)) => new.into_iter().filter_map(without_directives).collect(),
             (Some(old), Some(new)) => {
@@ -223,17 +232,37 @@ fn not_a_list(value: &Value) -> PatchError {
     PatchError::Internal(format!("expected a []interface {{}}, but received a {found}"))
 }
 
-fn merge_lists(old: Vec<Value>, new: Vec<Value>, meta: &Meta) -> Result<Vec<Value>> {
-    let all = || old.iter().chain(&new);
-    if all().any(Value::is_array) {
+/// What Go calls the type of a list's item.
+fn item_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "list",
+        Value::Object(_) => "map",
+    }
+}
+
+/// Items of lists that are merged must be of one type, and not lists.
+fn check_items(old: &[Value], new: &[Value]) -> Result<()> {
+    let mut types = old.iter().chain(new).map(item_type);
+    let first = types.next();
+    if first == Some("list") {
         return Err(PatchError::Unprocessable);
     }
-    let objects = all().filter(|one| one.is_object()).count();
-    if objects != 0 && objects != all().count() {
-        let shown = format!("[{} {}]", go_value(&old.into()), go_value(&new.into()));
-        return Err(PatchError::Internal(format!("list element types are not identical: {shown}")));
+    if types.any(|one| Some(one) != first) {
+        let shown = |list: &[Value]| go_value(&list.to_vec().into());
+        let both = format!("[{} {}]", shown(old), shown(new));
+        return Err(PatchError::Internal(format!("list element types are not identical: {both}")));
     }
-    if objects == 0 {
+    Ok(())
+}
+
+fn merge_lists(old: Vec<Value>, new: Vec<Value>, meta: &Meta) -> Result<Vec<Value>> {
+    check_items(&old, &new)?;
+    if !old.iter().chain(&new).any(Value::is_object) {
         let mut merged: Vec<Value> = Vec::new();
         for one in old.iter().chain(&new) {
             if !merged.contains(one) {
@@ -258,16 +287,10 @@ fn merge_lists(old: Vec<Value>, new: Vec<Value>, meta: &Meta) -> Result<Vec<Valu
                 let Value::Object(known) = merged[at].take() else { continue };
                 merged[at] = Value::Object(merge_fields(known, fields.clone(), meta.place)?);
             }
-            None => merged.extend(cleaned(one.clone())),
+            None => merged.push(one.clone()),
         }
     }
     order::ordered(merged, &new, &old, Some(key))
-}
-
-/// A new item: without nulls and directives.
-fn cleaned(mut item: Value) -> Option<Value> {
-    discard_nulls(&mut item);
-    without_directives(item)
 }
 
 /// Items with a directive: those to delete are deleted, `replace` empties the list first.
