@@ -23,7 +23,8 @@ fn start(folder: &Path, round: usize) -> (Program, String) {
     let log = folder.join(format!("log-{round}"));
     let mut command = Command::new(kijabi());
     command
-        .args(["store", "--listen-client-urls=http://127.0.0.1:0", "--data-dir"])
+        .args(["store", "--listen-client-urls=http://127.0.0.1:0"])
+        .args(["--listen-peer-urls=http://127.0.0.1:0", "--data-dir"])
         .arg(folder.join("data"))
         // Snapshots are taken and the log is purged while the member is being killed.
         .args(["--snapshot-count=150", "--snapshot-catchup-entries=20"]);

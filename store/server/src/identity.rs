@@ -29,7 +29,7 @@ pub(crate) enum IdentityError {
     Io(#[from] std::io::Error),
 }
 
-const FILE: &str = "identity.json";
+const FILE: &str = "identity";
 
 /// The members of a new cluster by id.
 pub(crate) fn first_members(config: &Config) -> Result<BTreeMap<u64, Peer>, IdentityError> {
@@ -51,16 +51,16 @@ pub(crate) fn first_members(config: &Config) -> Result<BTreeMap<u64, Peer>, Iden
     Ok(members.collect())
 }
 
-/// Reads the identity from the data folder, or derives and keeps it. `true` = the member is new.
+/// Reads the identity from the data folder, or derives and keeps it.
 pub(crate) fn establish(
     dir: &Path,
     config: &Config,
     members: &BTreeMap<u64, Peer>,
-) -> Result<(Identity, bool), IdentityError> {
+) -> Result<Identity, IdentityError> {
     let path = dir.join(FILE);
     if let Some(bytes) = small::load(&path)? {
         let identity = serde_json::from_slice(&bytes).map_err(std::io::Error::other)?;
-        return Ok((identity, false));
+        return Ok(identity);
     }
     let mut own = config.initial_advertise_peer_urls.clone();
     if !config.initial_cluster.is_empty() {
@@ -84,7 +84,7 @@ pub(crate) fn establish(
     let identity = Identity { cluster_id: cluster_id(members.keys().copied()), member_id };
     let bytes = serde_json::to_vec(&identity).map_err(std::io::Error::other)?;
     small::save(&path, &bytes)?;
-    Ok((identity, true))
+    Ok(identity)
 }
 
 /// etcd's member id: the first bytes of SHA-1 over the sorted peer URLs and the token.
@@ -122,11 +122,10 @@ mod tests {
         let members = first_members(&config).unwrap();
         assert_eq!(members.keys().copied().collect::<Vec<_>>(), [0x8e9e_05c5_2164_694d]);
         let dir = tempfile::tempdir().unwrap();
-        let (identity, new) = establish(dir.path(), &config, &members).unwrap();
-        assert!(new);
+        let identity = establish(dir.path(), &config, &members).unwrap();
         assert_eq!(identity.cluster_id, 0xcdf8_1819_4e3a_8c32);
         let other = Config { name: "other".into(), ..config };
-        assert_eq!(establish(dir.path(), &other, &members).unwrap(), (identity, false));
+        assert_eq!(establish(dir.path(), &other, &members).unwrap(), identity);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use kijabi_base::clock;
+use kijabi_base::clock::{self, Instant};
 use kijabi_base::tasks::{self, Shutdown};
 use kijabi_disk::lock::{DataDir, DataDirError};
 use kijabi_disk::snapshot::StateHome;
@@ -19,7 +19,7 @@ use kijabi_machine::{Machine, Settings};
 use kijabi_proto::command::MemberAttributes;
 use kijabi_proto::command::command::Request;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::apply_hooks::ApplyHooks;
@@ -28,10 +28,10 @@ use crate::consensus::{self, Applier, ConsensusError, LogStore, Raft};
 use crate::drivers::{self, DatabaseSize};
 use crate::error::Error;
 use crate::fatal::{Fatal, MemberError};
-use crate::identity::{self, IdentityError};
+use crate::identity::{self, Identity, IdentityError};
 use crate::metrics::Metrics;
-use crate::serve::{self, Bound, Endpoints, Grpc, ListenError, Service};
-use crate::store::{Proposal, Standing, Store, StoreParts};
+use crate::serve::{self, Bound, Endpoints, Grpc, ListenError, Role, Service};
+use crate::store::{Standing, Store, StoreParts};
 use crate::watch::Hub;
 use crate::{barrier, propose};
 
@@ -142,36 +142,113 @@ async fn stop(parts: Parts) {
 
 async fn start(config: Config) -> Result<Member, Cause> {
     let data = DataDir::open(&config.data_dir)?;
-    let clients = bind_all(&config.listen_client_urls).await?;
-    let monitors = bind_all(&config.listen_metrics_urls).await?;
+    let ports = Ports::bind(&config).await?;
+    let opened = open(Arc::new(config), data).await?;
+    let config = Arc::clone(&opened.config);
+    let (shutdown, fatal, identity) = (Shutdown::new(), Fatal::new(), opened.identity);
+    let (parts, core) = run_core(opened, &shutdown, &fatal);
+    let client_urls: Vec<String> = ports.clients.iter().map(Bound::url).collect();
+    if let Err(error) = announce(&core.store, &config, &client_urls).await {
+        shutdown.trigger();
+        stop(parts).await;
+        return Err(Cause::NotReady(error));
+    }
+    let client_addrs = ports.clients.iter().filter_map(Bound::address).collect();
+    let servers = ports.serve(core, &shutdown);
+    for url in &client_urls {
+        tracing::info!(address = %url, "serving client traffic");
+    }
+    tracing::info!(
+        name = %config.name,
+        member_id = %format_args!("{:x}", identity.member_id),
+        cluster_id = %format_args!("{:x}", identity.cluster_id),
+        "ready to serve client requests"
+    );
+    let parts = Mutex::new(Some(Parts { servers, ..parts }));
+    let stopped = watch::Sender::new(false);
+    Ok(Member { client_addrs, client_urls, shutdown, fatal, stopped, parts })
+}
+
+/// What is on disk, opened, and Raft running on it.
+struct Opened {
+    config: Arc<Config>,
+    identity: Identity,
+    data: DataDir,
+    wal: Wal,
+    raft: Raft,
+    machine: Arc<RwLock<Machine>>,
+    applier: Applier,
+    hub: Arc<Hub>,
+    hooks: ApplyHooks,
+    metrics: Arc<Metrics>,
+    started: Instant,
+}
+
+async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
     let dir = data.path().join("member");
     let wal_dir = config.wal_dir.clone().unwrap_or_else(|| dir.join("wal"));
     let (home, state) = StateHome::open(&dir.join("snap"))?;
     let members = identity::first_members(&config)?;
-    let (identity, is_new) = identity::establish(&dir, &config, &members)?;
-    let config = Arc::new(config);
+    let identity = identity::establish(&dir, &config, &members)?;
     let metrics = Arc::new(Metrics::new(identity.member_id, ETCD_VERSION, config.quota_bytes));
     let wal = open_wal(&wal_dir, &metrics)?;
-
-    let state = Arc::new(state);
-    let settings = Settings::default();
+    let (state, settings, started) = (Arc::new(state), Settings::default(), clock::now());
     let machine = Machine::open(Arc::clone(&state) as _, settings)?;
-    let (started, shutdown, fatal) = (clock::now(), Shutdown::new(), Fatal::new());
     let hub = Hub::new(machine.revision());
     let machine = Arc::new(RwLock::new(machine));
     let hooks = ApplyHooks::new(started, Arc::clone(&hub), Arc::clone(&metrics));
     let applier = Applier::new(Arc::clone(&machine), state, home, settings, hooks.clone());
     let log = LogStore::new(wal.clone());
     let raft = consensus::start(&config, identity.member_id, log, applier.clone(), members).await?;
+    let opened = Opened {
+        config,
+        identity,
+        data,
+        wal,
+        raft,
+        machine,
+        applier,
+        hub,
+        hooks,
+        metrics,
+        started,
+    };
+    Ok(opened)
+}
 
+/// What the services need.
+struct Core {
+    store: Store,
+    hub: Arc<Hub>,
+    applier: Applier,
+    size: DatabaseSize,
+    metrics: Arc<Metrics>,
+}
+
+/// Starts everything between Raft and the services.
+fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core) {
+    let Opened {
+        config,
+        identity,
+        data,
+        wal,
+        raft,
+        machine,
+        applier,
+        hub,
+        hooks,
+        metrics,
+        started,
+    } = opened;
     let size = DatabaseSize::new(hooks.written_bytes());
     size.measure(&applier, &metrics);
     let (proposals, proposal_queue) = propose::queue();
     let (barriers, barrier_queue) = barrier::queue();
     let standing = watch::Sender::new(Standing::default());
     let compacted = watch::Sender::new(machine.read().compaction_finished());
+    let patience = config.request_timeout();
     let store = Store::new(StoreParts {
-        config: Arc::clone(&config),
+        config,
         cluster_id: identity.cluster_id,
         member_id: identity.member_id,
         machine,
@@ -183,60 +260,57 @@ async fn start(config: Config) -> Result<Member, Cause> {
         size: size.clone(),
         shutdown: shutdown.clone(),
     });
-    let spawn = |name, work: futures::future::BoxFuture<'static, ()>| {
-        tasks::spawn_until(name, shutdown.clone(), work);
-    };
-    spawn("proposals", Box::pin(propose_until_stopped(proposal_queue, &raft, &metrics)));
-    let patience = config.request_timeout();
-    let rounds = barrier::run(
-        barrier_queue,
-        raft.clone(),
-        hooks.watch_applied(),
-        patience,
-        Arc::clone(&metrics),
-    );
-    spawn("read-barrier", Box::pin(rounds));
-    spawn("standing", Box::pin(observe(&store, &raft, standing, &metrics, &fatal)));
+    let batches = propose::run(proposal_queue, raft.clone(), Arc::clone(&metrics));
+    tasks::spawn_until("proposals", shutdown.clone(), batches);
+    let applied = hooks.watch_applied();
+    let rounds = barrier::run(barrier_queue, raft.clone(), applied, patience, Arc::clone(&metrics));
+    tasks::spawn_until("read-barrier", shutdown.clone(), rounds);
+    let observer = observe(&store, &raft, standing, &metrics, fatal);
+    tasks::spawn_until("standing", shutdown.clone(), observer);
     let measuring = size.clone().keep_measuring(applier.clone(), Arc::clone(&metrics));
-    spawn("database-size", Box::pin(measuring));
-    drivers::spawn_all(&shutdown, &store, &applier, hooks.compaction(), compacted, fatal.clone());
+    tasks::spawn_until("database-size", shutdown.clone(), measuring);
+    drivers::spawn_all(shutdown, &store, &applier, hooks.compaction(), compacted, fatal.clone());
+    let parts = Parts { raft, wal, applier: applier.clone(), servers: Vec::new(), _data: data };
+    (parts, Core { store, hub, applier, size, metrics })
+}
 
-    let client_urls: Vec<String> = clients.iter().map(Bound::url).collect();
-    if let Err(error) = announce(&store, &config, &client_urls).await {
-        shutdown.trigger();
-        stop(Parts { raft, wal, applier, servers: Vec::new(), _data: data }).await;
-        return Err(Cause::NotReady(error));
+/// The bound listeners.
+struct Ports {
+    clients: Vec<Bound>,
+    monitoring: Vec<Bound>,
+    members: Vec<Bound>,
+}
+
+impl Ports {
+    async fn bind(config: &Config) -> Result<Self, ListenError> {
+        Ok(Self {
+            members: bind_all(&config.listen_peer_urls).await?,
+            clients: bind_all(&config.listen_client_urls).await?,
+            monitoring: bind_all(&config.listen_metrics_urls).await?,
+        })
     }
-    let grpc = Grpc::new(&store, hub, applier.clone(), size);
-    let endpoints = Arc::new(Endpoints::new(store, metrics));
-    let service = |grpc| Service {
-        grpc,
-        endpoints: Arc::clone(&endpoints),
-        max_concurrent_streams: config.max_concurrent_streams,
-    };
-    let client_addrs = clients.iter().filter_map(Bound::address).collect();
-    let serve =
-        |bound, service| tasks::spawn("server", serve::run(bound, service, shutdown.clone()));
-    let mut servers = Vec::new();
-    for bound in clients {
-        servers.push(serve(bound, service(Some(grpc.clone()))));
+
+    fn serve(self, core: Core, shutdown: &Shutdown) -> Vec<JoinHandle<()>> {
+        let Core { store, hub, applier, size, metrics } = core;
+        let grpc = Box::new(Grpc::new(&store, hub, applier, size));
+        let max_concurrent_streams = store.config().max_concurrent_streams;
+        let endpoints = Arc::new(Endpoints::new(store, metrics));
+        let groups = [
+            (self.clients, Role::Clients(grpc)),
+            (self.monitoring, Role::Monitoring),
+            (self.members, Role::Members),
+        ];
+        let mut servers = Vec::new();
+        for (ports, role) in groups {
+            let endpoints = Arc::clone(&endpoints);
+            let service = Service { role, endpoints, max_concurrent_streams };
+            for bound in ports {
+                let serving = serve::run(bound, service.clone(), shutdown.clone());
+                servers.push(tasks::spawn("server", serving));
+            }
+        }
+        servers
     }
-    for bound in monitors {
-        servers.push(serve(bound, service(None)));
-    }
-    for url in &client_urls {
-        tracing::info!(address = %url, "serving client traffic");
-    }
-    tracing::info!(
-        name = %config.name,
-        member_id = %format_args!("{:x}", identity.member_id),
-        cluster_id = %format_args!("{:x}", identity.cluster_id),
-        new = is_new,
-        "ready to serve client requests"
-    );
-    let parts = Mutex::new(Some(Parts { raft, wal, applier, servers, _data: data }));
-    let stopped = watch::Sender::new(false);
-    Ok(Member { client_addrs, client_urls, shutdown, fatal, stopped, parts })
 }
 
 async fn bind_all(urls: &[String]) -> Result<Vec<Bound>, ListenError> {
@@ -251,14 +325,6 @@ fn open_wal(dir: &Path, metrics: &Arc<Metrics>) -> Result<Wal, WalError> {
     let metrics = Arc::clone(metrics);
     let on_sync = Arc::new(move |bytes, took| metrics.synced(bytes, took));
     Wal::open(Arc::new(RealVfs), dir, WalOptions { on_sync, ..WalOptions::default() })
-}
-
-fn propose_until_stopped(
-    queue: mpsc::Receiver<Proposal>,
-    raft: &Raft,
-    metrics: &Arc<Metrics>,
-) -> impl Future<Output = ()> + use<> {
-    propose::run(queue, raft.clone(), Arc::clone(metrics))
 }
 
 /// Keeps the standing current, the leases' time while this member leads, and the metrics.

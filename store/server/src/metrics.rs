@@ -24,7 +24,6 @@ pub(crate) struct Metrics {
     pub(crate) read_indexes_failed: IntCounter,
     pub(crate) health_success: IntCounter,
     pub(crate) health_failures: IntCounter,
-    pub(crate) ranges: IntCounter,
     proposals_applied: IntGauge,
     proposals_committed: IntGauge,
     has_leader: IntGauge,
@@ -91,7 +90,6 @@ impl Metrics {
             ),
             health_success: counter("etcd_server_health_success", "Health checks that succeeded."),
             health_failures: counter("etcd_server_health_failures", "Health checks that failed."),
-            ranges: counter("etcd_mvcc_range_total", "Ranges read."),
             proposals_applied: gauge(
                 "etcd_server_proposals_applied_total",
                 "The last applied log index.",
@@ -162,9 +160,8 @@ impl Metrics {
             match &op.response {
                 Some(Response::ResponsePut(_)) => self.puts.inc(),
                 Some(Response::ResponseDeleteRange(_)) => self.deletes.inc(),
-                Some(Response::ResponseRange(_)) => self.ranges.inc(),
                 Some(Response::ResponseTxn(nested)) => self.count_ops(nested),
-                None => {}
+                Some(Response::ResponseRange(_)) | None => {}
             }
         }
     }

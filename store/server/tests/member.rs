@@ -177,6 +177,12 @@ async fn requests_beyond_the_limit_get_etcds_error() {
     let (member, mut client) = start(config(dir.path())).await;
     let error = client.put("k", "x".repeat(1_572_864), None).await.unwrap_err().to_string();
     assert!(error.contains("etcdserver: request is too large"), "{error}");
+    // Far beyond it, gRPC itself refuses, in the words of etcd's library.
+    let error = client.put("k", "x".repeat(3_000_000), None).await.unwrap_err().to_string();
+    assert!(
+        error.contains("grpc: received message larger than max (3000008 vs. 2097152)"),
+        "{error}"
+    );
     member.shutdown().await;
 }
 
@@ -209,6 +215,11 @@ async fn http_answers_as_etcd_does() {
     let refused = http(&member, "POST", "/health").await;
     assert!(refused.starts_with("HTTP/1.1 405"), "{refused}");
     assert!(refused.contains("allow: GET"), "{refused}");
+    let other = Config {
+        listen_peer_urls: vec!["http://127.0.0.1:0".into()],
+        ..self::config(&dir.path().join("other"))
+    };
+    Member::start(other).await.unwrap().shutdown().await;
     let (_, metrics) = get(&member, "/metrics").await;
     for line in [
         "etcd_server_has_leader 1",

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Config;
 use super::values::{parse_bool, parse_duration, parse_number, parse_urls};
+use super::{Config, DEFAULT_PEER_URL};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -68,7 +68,6 @@ const FLAGS: &[(&str, Setter)] = &[
     ("watch-progress-notify-interval", |c, v| {
         set(&mut c.watch_progress_interval, parse_duration(v)?)
     }),
-    ("compaction-batch-limit", |c, v| set(&mut c.compaction_batch_revisions, parse_number(v)?)),
     ("compaction-sleep-interval", |c, v| set(&mut c.compaction_pause, parse_duration(v)?)),
     ("log-level", |c, v| match v {
         "debug" | "info" | "warn" | "error" | "panic" | "fatal" => {
@@ -103,6 +102,7 @@ const KNOWN: &[(&str, Option<&str>)] = &[
     ("client-crl-file", Some("")),
     ("client-key-file", Some("")),
     ("compact-hash-check-time", None),
+    ("compaction-batch-limit", Some("1000")),
     ("corrupt-check-time", Some("0s")),
     ("cors", Some("*")),
     ("discovery", Some("")),
@@ -224,7 +224,8 @@ where
         .find(|(name, _)| name == "config-file")
         .map(|(_, path)| path.clone())
         .or_else(|| environment.get("config-file").cloned());
-    let mut config = Config::default();
+    let mut config =
+        Config { listen_peer_urls: vec![DEFAULT_PEER_URL.into()], ..Config::default() };
     let mut data_dir_given = false;
     let mut apply = |name: &str, value: &str| {
         data_dir_given |= name == "data-dir";

@@ -39,7 +39,7 @@ pub struct Config {
     pub listen_client_urls: Vec<String>,
     /// URLs given to clients. Empty = the listening ones.
     pub advertise_client_urls: Vec<String>,
-    /// URLs to listen on for other members.
+    /// URLs to listen on for other members. The command line's default is etcd's; here it is none.
     pub listen_peer_urls: Vec<String>,
     /// URLs given to other members.
     pub initial_advertise_peer_urls: Vec<String>,
@@ -67,8 +67,6 @@ pub struct Config {
     pub max_concurrent_streams: u32,
     /// Time between progress notifications of a watch.
     pub watch_progress_interval: Duration,
-    /// Revisions looked at in one step of compaction.
-    pub compaction_batch_revisions: usize,
     /// Pause between two steps of compaction.
     pub compaction_pause: Duration,
     /// The least severe log lines to write: `debug`, `info`, `warn`, `error`.
@@ -85,8 +83,8 @@ impl Default for Config {
             wal_dir: None,
             listen_client_urls: vec!["http://localhost:2379".into()],
             advertise_client_urls: Vec::new(),
-            listen_peer_urls: vec!["http://localhost:2380".into()],
-            initial_advertise_peer_urls: vec!["http://localhost:2380".into()],
+            listen_peer_urls: Vec::new(),
+            initial_advertise_peer_urls: vec![DEFAULT_PEER_URL.into()],
             initial_cluster: String::new(),
             initial_cluster_token: "etcd-cluster".into(),
             listen_metrics_urls: Vec::new(),
@@ -99,13 +97,15 @@ impl Default for Config {
             max_txn_ops: limits::TXN_OPS_MAX,
             max_concurrent_streams: u32::MAX,
             watch_progress_interval: Duration::from_secs(600),
-            compaction_batch_revisions: limits::COMPACTION_BATCH_REVISIONS,
             compaction_pause: Duration::from_millis(10),
             log_level: "info".into(),
             log_format: "json".into(),
         }
     }
 }
+
+/// Where etcd listens for other members.
+const DEFAULT_PEER_URL: &str = "http://localhost:2380";
 
 /// etcd's default quota.
 pub const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;

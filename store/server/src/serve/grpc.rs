@@ -20,6 +20,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service as _;
 
+use super::refusal;
 use crate::consensus::Applier;
 use crate::drivers::DatabaseSize;
 use crate::service::auth::AuthService;
@@ -72,7 +73,7 @@ impl Grpc {
     }
 
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let path = request.uri().path();
+        let path = request.uri().path().to_owned();
         let service = path[1.min(path.len())..].split('/').next().unwrap_or_default();
         let answered = match service {
             "etcdserverpb.KV" => self.kv.clone().call(request).await,
@@ -84,7 +85,7 @@ impl Grpc {
             "grpc.health.v1.Health" => self.health.clone().call(request).await,
             unknown => return unimplemented(unknown),
         };
-        answered.unwrap_or_else(|never| match never {})
+        refusal::translate(&path, answered.unwrap_or_else(|never| match never {}))
     }
 }
 

@@ -89,6 +89,16 @@ impl Endpoints {
         }
     }
 
+    /// What other members may ask.
+    // Differs from etcd: `/members` and the rest come with clusters of several members.
+    pub(crate) fn answer_member(method: &Method, uri: &Uri) -> Response<Body> {
+        match (uri.path(), get_only(method)) {
+            ("/version", Ok(())) => respond(StatusCode::OK, "application/json", version_body()),
+            ("/version", Err(refusal)) => refusal,
+            _ => not_found(),
+        }
+    }
+
     /// The older health path: JSON, one reason.
     async fn health(&self, query: &Query) -> Response<Body> {
         let reason = self.health_reason(query).await;

@@ -7,6 +7,7 @@
 mod grpc;
 mod http;
 mod listener;
+mod refusal;
 
 pub(crate) use grpc::Grpc;
 pub(crate) use http::Endpoints;
@@ -35,12 +36,23 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2 * 3600);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Whom a port is for.
+#[derive(Clone)]
+pub(crate) enum Role {
+    /// Clients: gRPC and the endpoints.
+    Clients(Box<Grpc>),
+    /// Monitoring: the endpoints.
+    Monitoring,
+    /// Other members: they only ask for the version so far.
+    Members,
+}
+
 /// What a port serves.
 #[derive(Clone)]
 pub(crate) struct Service {
-    /// gRPC, if this port has it.
-    pub(crate) grpc: Option<Grpc>,
-    /// Everything else.
+    /// Whom it is for.
+    pub(crate) role: Role,
+    /// Plain HTTP.
     pub(crate) endpoints: Arc<Endpoints>,
     /// Most streams on one connection.
     pub(crate) max_concurrent_streams: u32,
@@ -48,12 +60,13 @@ pub(crate) struct Service {
 
 impl Service {
     async fn answer(&self, request: ::http::Request<Incoming>) -> ::http::Response<Body> {
-        if let Some(grpc) = &self.grpc
-            && Grpc::is_for(&request)
-        {
-            return grpc.answer(request).await;
+        match &self.role {
+            Role::Clients(grpc) if Grpc::is_for(&request) => grpc.answer(request).await,
+            Role::Clients(_) | Role::Monitoring => {
+                self.endpoints.answer(request.method(), request.uri()).await
+            }
+            Role::Members => Endpoints::answer_member(request.method(), request.uri()),
         }
-        self.endpoints.answer(request.method(), request.uri()).await
     }
 }
 
