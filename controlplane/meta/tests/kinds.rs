@@ -7,21 +7,29 @@
 
 use jiff::Timestamp;
 use kijabi_meta::codec::normalized;
-use kijabi_meta::kind::{self, Kind};
+use kijabi_meta::kind::{KINDS, Kind, LATER};
 use kijabi_meta::schema;
 use serde_json::{Value, json};
 
 fn recorded() -> Vec<Value> {
-    lines(include_str!("data/kinds.jsonl"))
+    let mut all = lines(include_str!("data/kinds.jsonl"));
+    all.extend(lines(include_str!("data/later.jsonl")));
+    all.retain(|case| find(case).is_some());
+    all
 }
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn kind_of(case: &Value) -> &'static Kind {
+/// The entry of a case, among the kinds that are served and those that are not yet.
+fn find(case: &Value) -> Option<&'static Kind> {
     let part = |name: &str| case[name].as_str().unwrap();
-    kind::lookup(part("group"), "v1", part("plural")).unwrap()
+    KINDS.iter().chain(LATER).find(|one| one.group == part("group") && one.plural == part("plural"))
+}
+
+fn kind_of(case: &Value) -> &'static Kind {
+    find(case).unwrap()
 }
 
 /// The object as the server has it when it is about to be validated.
@@ -39,7 +47,10 @@ fn prepared(case: &Value) -> Value {
 
 /// Takes out what admission plugins, allocators and the namespace's limit range set.
 fn without_additions(mut object: Value) -> Value {
-    object["metadata"].as_object_mut().unwrap().remove("annotations");
+    if let Some(notes) = object["metadata"]["annotations"].as_object_mut() {
+        notes.retain(|key, _| key != "kubernetes.io/limit-ranger");
+    }
+    object["metadata"].as_object_mut().unwrap().remove("finalizers");
     let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return object };
     for field in [
         "tolerations",
@@ -168,8 +179,12 @@ fn tables_have_the_recorded_columns_and_cells() {
         for (index, (got, want)) in got.iter().zip(want).enumerate() {
             let want = want.as_str().unwrap();
             // What the recording masks: ages, `<unknown>`, addresses and ports of the cluster.
-            let masked = ["AGE", "CLUSTER-IP", "NODE-PORT"].iter().any(|mask| want.contains(mask));
-            assert!(masked || got == want, "{} cell {index}: {got} for {want}", case["name"]);
+            let masked = ["AGE", "CLUSTER-IP", "NODE-PORT", "UID", "TIME"]
+                .iter()
+                .any(|mask| want.contains(mask));
+            // The recording's numbers and booleans are written as Python does.
+            let same = got == want || got.eq_ignore_ascii_case(want);
+            assert!(masked || same, "{} cell {index}: {got} for {want}", case["name"]);
         }
         assert_eq!(got.len(), want.len(), "{}", case["name"]);
     }
@@ -201,6 +216,9 @@ fn merged(mut object: Value, patch: &Value) -> Value {
 fn refused_updates_get_the_recorded_causes() {
     let mut compared = 0;
     for case in lines(include_str!("data/updates.jsonl")) {
+        if find(&case).is_none() {
+            continue;
+        }
         let kind = kind_of(&case);
         let types = schema::type_of_kind(kind.group, kind.version, kind.kind).unwrap();
         let old = normalized(case["old"].clone(), types);

@@ -11,7 +11,7 @@ use super::golang;
 use super::look::{Change, Look, bump_generation_if, same};
 use super::pod::{defaults, warning};
 use super::show;
-use super::template;
+use super::template::{self, Owner};
 use crate::field::FieldError;
 use crate::kind::Strategy;
 
@@ -56,7 +56,7 @@ impl Strategy for Deployment {
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let spec = object.get_or_null("spec");
         let mut errors = check::not_negative("spec.replicas", spec.get_or_null("replicas"));
-        errors.extend(template::selector_and_template(spec, "deployment"));
+        errors.extend(template::selector_and_template(spec, Owner::Replica));
         errors.extend(strategy(spec.get_or_null("strategy")));
         for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
             errors.extend(check::not_negative(&format!("spec.{field}"), spec.get_or_null(field)));
@@ -170,12 +170,12 @@ fn rolling_update(rolling: &Value) -> Vec<FieldError> {
 }
 
 /// The figure of a percent text, if it is one.
-fn percent(value: &Value) -> Option<i64> {
+pub(super) fn percent(value: &Value) -> Option<i64> {
     value.as_str().and_then(|text| text.strip_suffix('%')).and_then(|text| text.parse().ok())
 }
 
 /// The number in a count or percent text, 0 for what is none.
-fn amount(value: &Value) -> i64 {
+pub(super) fn amount(value: &Value) -> i64 {
     percent(value).or(value.as_i64()).unwrap_or(0)
 }
 

@@ -10,7 +10,7 @@ use super::check;
 use super::look::{Change, Look, bump_generation_if, same};
 use super::pod::{defaults, warning};
 use super::show;
-use super::template;
+use super::template::{self, Owner};
 use crate::field::FieldError;
 use crate::kind::Strategy;
 
@@ -49,7 +49,7 @@ impl Strategy for ReplicaSet {
         for field in ["replicas", "minReadySeconds"] {
             errors.extend(check::not_negative(&format!("spec.{field}"), spec.get_or_null(field)));
         }
-        errors.extend(template::selector_and_template(spec, "deployment"));
+        errors.extend(template::selector_and_template(spec, Owner::Replica));
         errors
     }
 

@@ -176,3 +176,159 @@ pub(crate) const SERVICE: &[Column] = &[
         "Route service traffic to pods with label keys and values matching this selector.",
     ),
 ];
+
+const fn flag(name: &'static str, description: &'static str) -> Column {
+    Column { name, kind: "boolean", format: "", priority: 0, description }
+}
+
+const fn date(name: &'static str, description: &'static str) -> Column {
+    Column { name, kind: "date", format: "", priority: 0, description }
+}
+
+pub(crate) const PRIORITY_CLASS: &[Column] = &[
+    NAME,
+    number("Value", "value represents the integer value of this priority class."),
+    flag(
+        "Global-Default",
+        "globalDefault specifies whether this PriorityClass should be considered as the default priority for pods that do not have any priority class.",
+    ),
+    AGE,
+    text(
+        "PreemptionPolicy",
+        "preemptionPolicy is the Policy for preempting pods with lower priority.",
+    ),
+];
+
+pub(crate) const POD_TEMPLATE: &[Column] = &[
+    NAME,
+    text("Containers", "Names of each container in the template."),
+    text("Images", "Images referenced by each container in the template."),
+    text("Pod Labels", "The labels for the pod template."),
+];
+
+pub(crate) const CONTROLLER_REVISION: &[Column] = &[
+    NAME,
+    text("Controller", "Controller of the object"),
+    text("Revision", "Revision indicates the revision of the state represented by Data."),
+    AGE,
+];
+
+pub(crate) const DAEMON_SET: &[Column] = &[
+    NAME,
+    number("Desired", "The total number of nodes that should be running the daemon pod."),
+    number(
+        "Current",
+        "The number of nodes that are running at least 1 daemon pod and are supposed to run the daemon pod.",
+    ),
+    number(
+        "Ready",
+        "The number of nodes that should be running the daemon pod and have one or more of the daemon pod running with a Ready Condition.",
+    ),
+    number("Up-to-date", "The total number of nodes that are running updated daemon pod"),
+    number(
+        "Available",
+        "The number of nodes that should be running the daemon pod and have one or more of the daemon pod running and available.",
+    ),
+    text("Node Selector", "A selector which must be true for the pod to fit on a node."),
+    AGE,
+    wide("Containers", "Names of each container in the template."),
+    wide("Images", "Images referenced by each container in the template."),
+    wide("Selector", "A label query over pods that are managed by the daemon set."),
+];
+
+pub(crate) const STATEFUL_SET: &[Column] = &[
+    NAME,
+    text("Ready", "Number of the pod with ready state"),
+    AGE,
+    wide("Containers", "Names of each container in the template."),
+    wide("Images", "Images referenced by each container in the template."),
+];
+
+pub(crate) const REPLICATION_CONTROLLER: &[Column] = &[
+    NAME,
+    number("Desired", "Replicas is the number of desired replicas."),
+    number("Current", "Replicas is the most recently observed number of replicas."),
+    number("Ready", "The number of ready replicas for this replication controller."),
+    AGE,
+    wide("Containers", "Names of each container in the template."),
+    wide("Images", "Images referenced by each container in the template."),
+    wide("Selector", "Selector is a label query over pods that should match the Replicas count."),
+];
+
+pub(crate) const ROLE: &[Column] = &[
+    NAME,
+    date(
+        "Created At",
+        "CreationTimestamp is a timestamp representing the server time when this object was created.",
+    ),
+];
+
+pub(crate) const ROLE_BINDING: &[Column] = &[
+    NAME,
+    text(
+        "Role",
+        "RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace.",
+    ),
+    AGE,
+    wide("Users", "Users in the roleBinding"),
+    wide("Groups", "Groups in the roleBinding"),
+    wide("ServiceAccounts", "ServiceAccounts in the roleBinding"),
+];
+
+pub(crate) const STORAGE_CLASS: &[Column] = &[
+    NAME,
+    text("Provisioner", "provisioner indicates the type of the provisioner."),
+    text(
+        "ReclaimPolicy",
+        "reclaimPolicy controls the reclaimPolicy for dynamically provisioned PersistentVolumes of this storage class.",
+    ),
+    text(
+        "VolumeBindingMode",
+        "volumeBindingMode indicates how PersistentVolumeClaims should be provisioned and bound.",
+    ),
+    text(
+        "AllowVolumeExpansion",
+        "allowVolumeExpansion shows whether the storage class allow volume expand.",
+    ),
+    AGE,
+];
+
+pub(crate) const RESOURCE_QUOTA: &[Column] = &[
+    NAME,
+    text(
+        "Request",
+        "Request represents a minimum amount of cpu/memory that a container may consume.",
+    ),
+    text(
+        "Limit",
+        "Limits control the maximum amount of cpu/memory that a container may use independent of contention on the node.",
+    ),
+    AGE,
+];
+
+pub(crate) const RUNTIME_CLASS: &[Column] = &[
+    NAME,
+    text(
+        "Handler",
+        "handler specifies the underlying runtime and configuration that the CRI implementation will use to handle pods of this class.",
+    ),
+    AGE,
+];
+
+pub(crate) const INGRESS_CLASS: &[Column] = &[
+    NAME,
+    text(
+        "Controller",
+        "controller refers to the name of the controller that should handle this class.",
+    ),
+    text("Parameters", "A reference to a resource with additional parameters"),
+    AGE,
+];
+
+pub(crate) const POD_DISRUPTION_BUDGET: &[Column] = &[
+    NAME,
+    text("Min Available", "The minimum number of pods that must be available."),
+    text("Max Unavailable", "The maximum number of pods that may be unavailable."),
+    number("Allowed Disruptions", "Calculated number of pods that may be disrupted at this time."),
+    AGE,
+];

@@ -1,4 +1,4 @@
-//! What Deployments and ReplicaSets share: a selector, a pod template, and counts in the status.
+//! What Deployments, ReplicaSets and their kin share: a selector, a pod template, and counts in the status.
 //!
 //! Owns: those checks. Must not know: what a rollout is. A newcomer's trap: an absent selector
 //! selects nothing, an empty one everything, and the two get different errors.
@@ -10,21 +10,51 @@ use super::look::{Look, same};
 use super::pod;
 use crate::field::FieldError;
 
+/// Whose template it is: a few texts differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Deployments and ReplicaSets.
+    Replica,
+    /// DaemonSets.
+    Daemon,
+    /// StatefulSets.
+    Stateful,
+}
+
+impl Owner {
+    /// As the text about an empty selector has it.
+    fn of_empty_selector(self) -> &'static str {
+        match self {
+            Self::Replica => "deployment",
+            Self::Daemon => "daemonset",
+            Self::Stateful => "statefulset",
+        }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Replica => "ReplicaSet",
+            Self::Daemon => "DaemonSet",
+            Self::Stateful => "StatefulSet",
+        }
+    }
+}
+
 /// The selector of a spec, and its template against it.
-pub(crate) fn selector_and_template(spec: &Value, kind: &str) -> Vec<FieldError> {
+pub(crate) fn selector_and_template(spec: &Value, owner: Owner) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let selector = spec.get_or_null("selector");
     if spec.has("selector") {
         errors.extend(check::label_selector("spec.selector", selector));
         if check::selects_all(selector) {
-            let detail = format!("empty selector is invalid for {kind}");
+            let detail = format!("empty selector is invalid for {}", owner.of_empty_selector());
             errors.push(FieldError::invalid("spec.selector", selector, &detail));
         }
     } else {
         errors.push(FieldError::required("spec.selector", ""));
     }
     if check::is_selector(selector) {
-        errors.extend(template(spec, selector));
+        errors.extend(template(spec, selector, owner));
     } else {
         let shown = super::golang::selector(selector);
         errors.push(FieldError::invalid_text("spec.selector", &shown, "invalid label selector"));
@@ -32,7 +62,7 @@ pub(crate) fn selector_and_template(spec: &Value, kind: &str) -> Vec<FieldError>
     errors
 }
 
-fn template(spec: &Value, selector: &Value) -> Vec<FieldError> {
+fn template(spec: &Value, selector: &Value, owner: Owner) -> Vec<FieldError> {
     let template = spec.get_or_null("template");
     let labels = template.get_or_null("metadata").get_or_null("labels");
     let mut errors = Vec::new();
@@ -49,10 +79,8 @@ fn template(spec: &Value, selector: &Value) -> Vec<FieldError> {
         &["Always"],
     ));
     if pod.has("activeDeadlineSeconds") {
-        errors.push(FieldError::forbidden(
-            "spec.template.spec.activeDeadlineSeconds",
-            "activeDeadlineSeconds in ReplicaSet is not Supported",
-        ));
+        let detail = format!("activeDeadlineSeconds in {} is not Supported", owner.kind());
+        errors.push(FieldError::forbidden("spec.template.spec.activeDeadlineSeconds", &detail));
     }
     errors
 }

@@ -147,6 +147,11 @@ PodResourceClaim Name ResourceClaimName? ResourceClaimTemplateName?
 PodSchedulingGroup PodGroupName?
 DeploymentStrategy Type RollingUpdate?RollingUpdateDeployment
 RollingUpdateDeployment MaxUnavailable# MaxSurge#
+DaemonSetUpdateStrategy Type RollingUpdate?RollingUpdateDeployment
+StatefulSetUpdateStrategy Type RollingUpdate?RollingUpdateStatefulSet
+RollingUpdateStatefulSet Partition# MaxUnavailable?
+PodDisruptionBudgetSpec MinAvailable? Selector?LabelSelector MaxUnavailable? UnhealthyPodEvictionPolicy?
+RoleRef APIGroup Kind Name
 ServicePort Name Protocol AppProtocol? Port# TargetPort# NodePort#
 NodeAddress Type Address
 Taint Key Value Effect TimeAdded?

@@ -85,6 +85,20 @@ fn container_resource(path: &str, name: &str) -> Vec<FieldError> {
     errors
 }
 
+/// The name of a resource that a quota may limit.
+pub(crate) fn quota_resource(path: &str, name: &str) -> Vec<FieldError> {
+    let mut errors = check::qualified_name(path, name);
+    if errors.is_empty() && !name.contains('/') {
+        let huge = is_huge_page(name.strip_prefix("requests.").unwrap_or(name));
+        if !STANDARD.contains(&name) && !huge {
+            let detail = "must be a standard resource type or fully qualified";
+            errors.push(check::invalid(path, name, detail));
+            errors.push(check::invalid(path, name, "must be a standard resource for quota"));
+        }
+    }
+    errors
+}
+
 /// An amount of a resource: not negative, and whole where parts make no sense.
 pub(crate) fn quantity_of(path: &str, name: &str, value: &Value) -> Vec<FieldError> {
     let Some(amount) = amount(value) else { return Vec::new() };
