@@ -156,6 +156,11 @@ impl WatchStream {
 pub struct Client(Channel);
 
 impl Client {
+    /// The connection itself.
+    pub fn channel(&self) -> Channel {
+        self.0.clone()
+    }
+
     /// The KV service.
     pub fn kv(&self) -> KvClient<Channel> {
         KvClient::new(self.0.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)

@@ -47,6 +47,8 @@ pub(super) struct Session {
     pub(super) registration: Registration,
     watchers: BTreeMap<i64, Watcher>,
     next_id: i64,
+    /// Whether some watch may be behind; spares the look at all of them.
+    any_behind: bool,
     /// Watches that left since the coverage was made.
     left: usize,
     /// Live watches have been given everything up to here.
@@ -64,6 +66,7 @@ impl Session {
             registration,
             watchers: BTreeMap::new(),
             next_id: 0,
+            any_behind: false,
             left: 0,
             position,
             outbox: VecDeque::new(),
@@ -126,6 +129,7 @@ impl Session {
         }
         watcher.behind = watcher.next <= published;
         watcher.live_from = published + 1;
+        self.any_behind |= watcher.behind;
         let response = respond::created(self.header(now), id);
         self.send(response);
         self.watchers.insert(id, watcher);
@@ -183,6 +187,7 @@ impl Session {
                 watcher.behind = watcher.next <= pickup.upto;
                 watcher.live_from = pickup.upto + 1;
             }
+            self.any_behind = true;
         } else {
             self.deliver(&pickup.revisions, pickup.upto, |watcher| !watcher.behind);
         }
@@ -267,13 +272,16 @@ impl Session {
     /// Does what can be done at once for watches that are behind; if history must be read from
     /// disk, returns that reading.
     pub(super) fn catch_up(&mut self) -> Option<Reading> {
-        while self.has_room() {
+        while self.any_behind && self.has_room() {
             let behind = self.watchers.values_mut().filter(|watcher| watcher.behind);
             let from = behind.map(|watcher| {
                 watcher.in_round = true;
                 watcher.next
             });
-            let from = from.min()?;
+            let Some(from) = from.min() else {
+                self.any_behind = false;
+                break;
+            };
             let (recent, published) = self.registration.recent(from, WATCH_CATCH_UP_REVISIONS_MAX);
             let Some(revisions) = recent else {
                 let participants = self.watchers.values().filter(|watcher| watcher.in_round);
