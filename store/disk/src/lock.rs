@@ -3,12 +3,14 @@
 //! Owns: the folder's permissions and its lock. Must not know: what is in it. A newcomer's trap:
 //! the lock is the kernel's and ends with the process, so a leftover lock file locks nothing.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+
+use crate::vfs::{RealVfs, Vfs as _};
 
 /// A locked data folder. Dropping it unlocks.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl DataDir {
     /// Creates the folder if it is missing, checks it, and locks it.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let failed = |source| DataDirError::Io { path: path.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        RealVfs.create_dir(path).map_err(failed)?;
         let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
         if mode & 0o022 != 0 {
             return Err(DataDirError::Exposed { path: path.to_owned(), mode });

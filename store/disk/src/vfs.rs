@@ -18,7 +18,7 @@ pub trait Vfs: Send + Sync + 'static {
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn VfsFile>>;
     /// The names in a folder, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// Creates a folder and its parents, readable by the owner only.
+    /// Creates a folder and its parents, readable by the owner only, durable when this returns.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -71,7 +71,20 @@ impl Vfs for RealVfs {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let parent = match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        self.create_dir(parent)?;
+        match DirBuilder::new().mode(0o700).create(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+            // A folder that a power cut takes away takes everything in it along.
+            Ok(()) => self.sync_dir(parent),
+            refused => refused,
+        }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

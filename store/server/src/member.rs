@@ -74,6 +74,8 @@ struct Parts {
     wal: Wal,
     applier: Applier,
     servers: Vec<JoinHandle<()>>,
+    /// Ends what runs behind the servers, after them.
+    halt: Shutdown,
     _data: DataDir,
 }
 
@@ -122,10 +124,11 @@ impl Member {
 }
 
 async fn stop(parts: Parts) {
-    let Parts { raft, wal, applier, servers, _data } = parts;
+    let Parts { raft, wal, applier, servers, halt, _data } = parts;
     for server in servers {
         let _ = server.await;
     }
+    halt.trigger();
     if let Err(error) = raft.shutdown().await {
         tracing::warn!(%error, "raft did not end as it should");
     }
@@ -240,6 +243,7 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
         metrics,
         started,
     } = opened;
+    let halt = Shutdown::new();
     let size = DatabaseSize::new(hooks.written_bytes());
     size.measure(&applier, &metrics);
     let (proposals, proposal_queue) = propose::queue();
@@ -261,16 +265,17 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
         shutdown: shutdown.clone(),
     });
     let batches = propose::run(proposal_queue, raft.clone(), Arc::clone(&metrics));
-    tasks::spawn_until("proposals", shutdown.clone(), batches);
+    tasks::spawn_until("proposals", halt.clone(), batches);
     let applied = hooks.watch_applied();
     let rounds = barrier::run(barrier_queue, raft.clone(), applied, patience, Arc::clone(&metrics));
-    tasks::spawn_until("read-barrier", shutdown.clone(), rounds);
+    tasks::spawn_until("read-barrier", halt.clone(), rounds);
     let observer = observe(&store, &raft, standing, &metrics, fatal);
-    tasks::spawn_until("standing", shutdown.clone(), observer);
+    tasks::spawn_until("standing", halt.clone(), observer);
     let measuring = size.clone().keep_measuring(applier.clone(), Arc::clone(&metrics));
-    tasks::spawn_until("database-size", shutdown.clone(), measuring);
-    drivers::spawn_all(shutdown, &store, &applier, hooks.compaction(), compacted, fatal.clone());
-    let parts = Parts { raft, wal, applier: applier.clone(), servers: Vec::new(), _data: data };
+    tasks::spawn_until("database-size", halt.clone(), measuring);
+    drivers::spawn_all(&halt, &store, &applier, hooks.compaction(), compacted, fatal.clone());
+    let servers = Vec::new();
+    let parts = Parts { raft, wal, applier: applier.clone(), servers, halt, _data: data };
     (parts, Core { store, hub, applier, size, metrics })
 }
 

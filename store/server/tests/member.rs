@@ -298,6 +298,18 @@ async fn a_damaged_log_is_an_error_that_names_the_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_gone_is_an_error_not_an_empty_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let (member, mut client) = start(config(dir.path())).await;
+    client.put("k", "v", None).await.unwrap();
+    member.shutdown().await;
+    std::fs::remove_dir_all(dir.path().join("data/member/wal")).unwrap();
+    let error = Member::start(config(dir.path())).await.err().unwrap().to_string();
+    let expected = "consensus cannot start: the state is at entry 3, but the raft log is empty";
+    assert_eq!(error, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_saved_snapshot_has_the_length_and_hash_that_tools_look_for() {
     use ring::digest::{SHA256, digest};
     let dir = tempfile::tempdir().unwrap();

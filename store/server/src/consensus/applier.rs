@@ -77,6 +77,13 @@ impl Applier {
         Arc::clone(&self.0.state.read())
     }
 
+    /// The last applied log index and the number of voters, as they are stored.
+    pub(crate) fn stored(&self) -> io::Result<(Option<u64>, usize)> {
+        let meta = Self::meta(&self.state())?;
+        let voters = meta.last_membership.voter_ids().count();
+        Ok((meta.last_log_id.map(|id| id.index), voters))
+    }
+
     /// Runs one step of the scheduled compaction. `None` if none is due, else whether it is done.
     pub(crate) async fn compact_step(&self) -> Result<Option<bool>, StateError> {
         let _applying = self.0.applying.lock().await;

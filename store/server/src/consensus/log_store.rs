@@ -32,6 +32,10 @@ impl LogStore {
         Self { wal }
     }
 
+    pub(crate) fn last_index(&self) -> Option<u64> {
+        self.wal.last().map(|id| id.index)
+    }
+
     fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let entries = self.wal.read(range, bytes_max).map_err(to_io)?;
         entries.into_iter().map(from_disk).collect()

@@ -46,6 +46,7 @@ pub(crate) async fn start(
     first_members: BTreeMap<u64, Peer>,
 ) -> Result<Raft, ConsensusError> {
     let failed = |error: String| ConsensusError(error);
+    check_log(&log, &applier).map_err(failed)?;
     let settings = Arc::new(settings(config).validate().map_err(|e| failed(e.to_string()))?);
     let raft = openraft::Raft::new(member_id, settings, Network, log, applier)
         .await
@@ -63,6 +64,20 @@ pub(crate) async fn start(
         Err(error) => return Err(failed(error.to_string())),
     }
     Ok(raft)
+}
+
+/// A member alone has nobody to get lost entries from: a log that ends before the state would
+/// silently lose what was acknowledged since the state was last flushed.
+fn check_log(log: &LogStore, applier: &Applier) -> Result<(), String> {
+    let (applied, voters) = applier.stored().map_err(|error| error.to_string())?;
+    let last = log.last_index();
+    match applied {
+        Some(applied) if voters == 1 && last.is_none_or(|last| last < applied) => {
+            let last = last.map_or_else(|| "is empty".into(), |last| format!("ends at {last}"));
+            Err(format!("the state is at entry {applied}, but the raft log {last}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn settings(config: &Config) -> openraft::Config {
