@@ -46,13 +46,13 @@ impl Cluster {
         adjust(&mut config);
         let server = ApiServer::start(config).await.unwrap();
         let cluster = Self { etcd, folder, server };
-        cluster.wait_ready(&cluster.server).await;
+        Self::wait_ready(&cluster.server).await;
         cluster
     }
 
-    async fn wait_ready(&self, server: &ApiServer) {
+    async fn wait_ready(server: &ApiServer) {
         for _ in 0..300 {
-            if self.stranger_of(server).get("/readyz").await.0 == 200 {
+            if Client::new(server, None).get("/readyz").await.0 == 200 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -70,11 +70,7 @@ impl Cluster {
     }
 
     fn stranger(&self) -> Client {
-        self.stranger_of(&self.server)
-    }
-
-    fn stranger_of(&self, server: &ApiServer) -> Client {
-        Client::new(server, None)
+        Client::new(&self.server, None)
     }
 }
 
@@ -263,7 +259,7 @@ async fn two_servers_share_one_store() {
     })
     .await
     .unwrap();
-    cluster.wait_ready(&other).await;
+    Cluster::wait_ready(&other).await;
     let admin = cluster.admin();
     let pair = other.pki().client("kubernetes-admin", Some("system:masters")).unwrap();
     let elsewhere = Client::new(&other, Some(&pair));

@@ -171,6 +171,19 @@ impl Objects for Registry {
             Ok(snapshot.entries.iter().map(|entry| Arc::new(entry.object())).collect())
         })
     }
+
+    fn pods_on<'a>(
+        &'a self,
+        node: &'a str,
+        namespace: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Value>>, ApiError>> {
+        Box::pin(async move {
+            let kind = Self::kind_named("", "pods")?;
+            let snapshot = self.cache(kind)?.snapshot(&Selection::all_in(namespace));
+            let on_node = snapshot.entries.iter().filter(|pod| pod.field("spec.nodeName") == node);
+            Ok(on_node.map(|pod| Arc::new(pod.object())).collect())
+        })
+    }
 }
 
 #[cfg(test)]

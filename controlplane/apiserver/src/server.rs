@@ -8,18 +8,20 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use kijabi_base::tasks::{self, Shutdown};
+use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use crate::filters::Filters;
-use crate::tls::ServerTls;
+use crate::tls::{PeerIdentity, ServerTls};
 
 /// Most connections at a time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -94,6 +96,9 @@ impl Connections {
     async fn serve(self, stream: TcpStream, from: SocketAddr) {
         // Answers are written whole; waiting to fill a packet would only delay the last part.
         let _ = stream.set_nodelay(true);
+        // A watcher whose machine vanished is noticed, though nothing is ever sent to it.
+        let _ = set_socket_keepalive(&stream, true);
+        let _ = set_tcp_keepidle(&stream, PING_AFTER);
         let acceptor = TlsAcceptor::from(self.tls.config.clone());
         let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
@@ -108,12 +113,20 @@ impl Connections {
         };
         let identity = Arc::new(self.tls.identify(stream.get_ref().1.peer_certificates()));
         let filters = self.filters.clone();
+        // A client that proved nothing gets one refusal a connection: many requests in one are the
+        // cheapest way to keep a server busy.
+        let refused = Arc::new(Notify::new());
+        let (may_close, close) = (*identity == PeerIdentity::None, refused.clone());
         let service = service_fn(move |request: http::Request<Incoming>| {
-            let (filters, identity) = (filters.clone(), identity.clone());
+            let (filters, identity, close) = (filters.clone(), identity.clone(), close.clone());
             async move {
                 let request =
                     request.map(|body| body.map_err(std::io::Error::other).boxed_unsync());
-                Ok::<_, std::convert::Infallible>(filters.serve(&identity, request).await)
+                let response = filters.serve(&identity, request).await;
+                if may_close && response.status() == StatusCode::UNAUTHORIZED {
+                    close.notify_one();
+                }
+                Ok::<_, std::convert::Infallible>(response)
             }
         });
         let builder = protocol();
@@ -127,6 +140,10 @@ impl Connections {
                         tracing::debug!(%from, %error, "connection ended");
                     }
                     return;
+                }
+                () = refused.notified(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
                 }
                 () = self.shutdown.wait(), if !stopping => {
                     stopping = true;

@@ -51,4 +51,18 @@ impl Objects for Fixture {
         let all = self.0.iter().filter(|object| object["kind"] == plural).cloned().collect();
         Box::pin(std::future::ready(Ok(all)))
     }
+
+    fn pods_on<'a>(
+        &'a self,
+        node: &'a str,
+        namespace: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Value>>, ApiError>> {
+        Box::pin(async move {
+            let mut pods = self.list("", "pods").await?;
+            pods.retain(|pod| {
+                pod["spec"]["nodeName"] == node && pod["metadata"]["namespace"] == namespace
+            });
+            Ok(pods)
+        })
+    }
 }

@@ -87,11 +87,18 @@ pub trait Objects: Send + Sync {
         at: ObjectAt<'a>,
     ) -> BoxFuture<'a, Result<Option<Arc<Value>>, ApiError>>;
 
-    /// All objects of a cluster-scoped resource, as fresh as the watch cache.
+    /// All objects of a resource, as fresh as the watch cache.
     fn list<'a>(
         &'a self,
         group: &'a str,
         plural: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Value>>, ApiError>>;
+
+    /// The pods of a namespace that are on a node, as fresh as the watch cache.
+    fn pods_on<'a>(
+        &'a self,
+        node: &'a str,
+        namespace: &'a str,
     ) -> BoxFuture<'a, Result<Vec<Arc<Value>>, ApiError>>;
 }
 
@@ -151,7 +158,7 @@ impl Chain {
         let plugins: Vec<Box<dyn Plugin>> = vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle::new(objects.clone())),
             Box::new(service_account::ServiceAccount::new(objects.clone())),
-            Box::new(node_restriction::NodeRestriction),
+            Box::new(node_restriction::NodeRestriction::new(objects.clone())),
             Box::new(tolerations::TaintNodesByCondition),
             Box::new(priority::Priority),
             Box::new(tolerations::DefaultTolerationSeconds),

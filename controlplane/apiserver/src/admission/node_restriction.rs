@@ -4,10 +4,12 @@
 //! newcomer's trap: labels decide where secrets-bearing pods are scheduled, so an agent must not be
 //! able to label or taint itself into getting them.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use super::{Attributes, Operation, Plugin};
+use super::{Attributes, ObjectAt, Objects, Operation, Plugin};
 use crate::authz::names_another_object;
 use crate::status::ApiError;
 use crate::user::NODES;
@@ -32,7 +34,29 @@ const NODE_LABELS: [&str; 12] = [
 const NODE_LABEL_DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
 
 /// The plugin.
-pub(super) struct NodeRestriction;
+pub(super) struct NodeRestriction {
+    objects: Arc<dyn Objects>,
+}
+
+impl NodeRestriction {
+    pub(super) fn new(objects: Arc<dyn Objects>) -> Self {
+        Self { objects }
+    }
+
+    /// An eviction names a pod that is not part of the request.
+    async fn check_eviction(&self, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+        let Some(node) = attributes.user.node() else { return Ok(()) };
+        let (namespace, name) = (attributes.namespace, attributes.name);
+        let at = ObjectAt { group: "", plural: "pods", namespace, name };
+        let pod = self.objects.get_live(at).await?;
+        let Some(pod) = pod else { return Err(ApiError::not_found(attributes.resource(), name)) };
+        if pod["spec"]["nodeName"] == node {
+            return Ok(());
+        }
+        let why = format!("node {node:?} can only evict pods with spec.nodeName set to itself");
+        Err(attributes.forbidden(&why))
+    }
+}
 
 impl Plugin for NodeRestriction {
     fn name(&self) -> &'static str {
@@ -44,7 +68,12 @@ impl Plugin for NodeRestriction {
         attributes: &'a Attributes<'a>,
         object: &'a mut Value,
     ) -> BoxFuture<'a, Result<(), ApiError>> {
-        Box::pin(std::future::ready(check(attributes, Some(object))))
+        let checked = check(attributes, Some(object));
+        let is_eviction = (attributes.kind.plural, attributes.subresource) == ("pods", "eviction");
+        if checked.is_ok() && is_eviction {
+            return Box::pin(self.check_eviction(attributes));
+        }
+        Box::pin(std::future::ready(checked))
     }
 
     fn validate<'a>(
@@ -96,9 +125,11 @@ fn pod(attributes: &Attributes<'_>, node: &str, object: Option<&Value>) -> Optio
             (!same(&old["metadata"]["labels"], &new["metadata"]["labels"]))
                 .then(|| format!("node {node:?} cannot update labels through pod status"))
         }
-        ("eviction", Operation::Create) => {
-            (!is_on(attributes.old, node)).then(|| own("evict pods"))
+        ("eviction", Operation::Delete) => {
+            (!is_on(attributes.old.or(object), node)).then(|| own("evict pods"))
         }
+        // Which pod it is about is looked up after this.
+        ("eviction", Operation::Create) => None,
         ("", _) => Some(format!("unexpected operation on pods by node {node:?}")),
         (other, _) => Some(format!(
             "unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"

@@ -13,6 +13,10 @@ fn chain() -> Chain {
         namespace("going", "Terminating"),
         json!({"kind": "serviceaccounts", "metadata": {"namespace": "g", "name": "default"},
             "imagePullSecrets": [{"name": "reg"}]}),
+        json!({"kind": "pods", "metadata": {"namespace": "g", "name": "mine"},
+            "spec": {"nodeName": "w1"}}),
+        json!({"kind": "pods", "metadata": {"namespace": "g", "name": "theirs"},
+            "spec": {"nodeName": "w2"}}),
         json!({"kind": "serviceaccounts", "metadata": {"namespace": "g", "name": "quiet"},
             "automountServiceAccountToken": false}),
     ];
@@ -182,6 +186,7 @@ async fn a_node_changes_only_what_is_its_own() {
     };
     let node = ("", "nodes", "");
     let status = ("", "pods", "status");
+    let eviction = ("", "pods", "eviction");
     let lease = ("coordination.k8s.io", "leases", "");
     let update = Operation::Update;
     for (place, operation, at, old, new, allowed) in [
@@ -217,6 +222,8 @@ async fn a_node_changes_only_what_is_its_own() {
         (POD, Operation::Delete, ("g", "p"), &my_pod, my_pod.clone(), true),
         (POD, Operation::Delete, ("g", "p"), &their_pod, their_pod.clone(), false),
         (POD, Operation::Create, ("g", "p"), &my_pod, my_pod.clone(), false),
+        (eviction, Operation::Create, ("g", "mine"), &my_pod, json!({}), true),
+        (eviction, Operation::Create, ("g", "theirs"), &my_pod, json!({}), false),
         (lease, update, ("kube-node-lease", "w1"), &mine, mine.clone(), true),
         (lease, update, ("kube-node-lease", "w2"), &mine, mine.clone(), false),
         (lease, update, ("g", "w1"), &mine, mine.clone(), false),

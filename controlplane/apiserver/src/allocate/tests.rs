@@ -136,7 +136,7 @@ async fn the_repair_frees_orphans_and_claims_what_is_held() {
     let setup = setup("10.0.0.0/24", (30_000, 30_010)).await;
     setup.create("gone", cluster_ip()).await.unwrap();
     let there = json!({"kind": "services", "metadata": {"namespace": "g", "name": "there"},
-        "spec": {"type": "ClusterIP", "clusterIP": "10.0.0.50"}});
+        "spec": {"type": "ClusterIP", "clusterIP": "10.0.0.5"}});
     let objects = Arc::new(Fixture::new(vec![there]));
     let mut repair = Repair::new(setup.services.clone(), objects);
     repair.once().await.unwrap();
@@ -145,5 +145,5 @@ async fn the_repair_frees_orphans_and_claims_what_is_held() {
     repair.once().await.unwrap();
     let claims = setup.services.addresses.claims().await.unwrap();
     let names: Vec<_> = claims.iter().map(|claim| claim.name.as_str()).collect();
-    assert_eq!(names, ["10.0.0.50"]);
+    assert_eq!(names, ["10.0.0.5"]);
 }

@@ -67,12 +67,8 @@ async fn uses(
     info: &RequestInfo,
     what: &str,
 ) -> Result<bool, ApiError> {
-    let pods = objects.list("", "pods").await?;
-    Ok(pods.iter().any(|pod| {
-        pod["spec"]["nodeName"] == node
-            && pod["metadata"]["namespace"] == info.namespace.as_str()
-            && refers_to(&pod["spec"], what, &info.name)
-    }))
+    let pods = objects.pods_on(node, &info.namespace).await?;
+    Ok(pods.iter().any(|pod| refers_to(&pod["spec"], what, &info.name)))
 }
 
 /// Whether a pod spec refers to the secret, config map or service account `name`.
