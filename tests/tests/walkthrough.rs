@@ -198,7 +198,10 @@ fn create_and_apply(walk: &Walk) {
     let applied = kubectl.run(&format!("apply -f {file}"));
     assert!(applied.success, "{}", applied.err);
     assert_eq!(applied.out, "deployment.apps/echo-hname configured\n");
-    assert!(applied.err.contains("kubectl apply should be used on resource"), "{}", applied.err);
+    // The words changed with the versions of kubectl.
+    let warned = applied.err.contains("kubectl apply should be used on resource")
+        || applied.err.contains("kubectl apply should only be used on resources created");
+    assert!(warned, "{}", applied.err);
     walk.wait_for_running("echo-hname-", 6);
     assert_eq!(
         kubectl.ok("delete deployment echo-hname"),
