@@ -11,6 +11,8 @@ pub const LIST_PAGE_OBJECTS: i64 = 2_000;
 pub const STORE_RESPONSE_BYTES_MAX: usize = 2_000 * 1_572_864;
 /// How long one request to the store may take.
 pub const STORE_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a request to the store is sent when it is known not to have arrived, or only reads.
+pub const STORE_TRIES_MAX: u32 = 5;
 /// How long connecting to the store may take.
 pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Requests waiting to be sent on one watch stream to the store.
@@ -23,6 +25,9 @@ pub const CACHE_WINDOW_BYTES_MAX: usize = 32 << 20;
 pub const CACHE_FRESH_WAIT: Duration = Duration::from_secs(3);
 /// How often the store is asked for progress while reads wait.
 pub const CACHE_PROGRESS_PERIOD: Duration = Duration::from_millis(100);
+/// How often the store is asked for progress though nobody waits, so that an idle cache is never
+/// behind the store's compaction.
+pub const CACHE_IDLE_PROGRESS_PERIOD: Duration = Duration::from_secs(60);
 /// Events one watch sends before it lets others run.
 pub const WATCH_BATCH_EVENTS_MAX: usize = 128;
 /// How often a watch that asked for bookmarks gets one.

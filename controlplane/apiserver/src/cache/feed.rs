@@ -13,7 +13,9 @@ use kijabi_base::tasks::Shutdown;
 
 use super::state::Arrival;
 use super::{Entry, WatchCache};
-use crate::limits::{CACHE_PROGRESS_PERIOD, FEED_RETRY_MAX, LIST_PAGE_OBJECTS};
+use crate::limits::{
+    CACHE_IDLE_PROGRESS_PERIOD, CACHE_PROGRESS_PERIOD, FEED_RETRY_MAX, LIST_PAGE_OBJECTS,
+};
 use crate::storage::{Change, Feed, FeedItem, Revision, StoreError};
 
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -102,7 +104,10 @@ impl WatchCache {
     /// At once when the first reader starts to wait, then again every period while one waits.
     async fn progress_is_due(&self) {
         if self.waiting.load(Ordering::Relaxed) == 0 {
-            self.nudge.notified().await;
+            tokio::select! {
+                () = tokio::time::sleep(CACHE_IDLE_PROGRESS_PERIOD) => {}
+                () = self.nudge.notified() => {}
+            }
         } else {
             tokio::select! {
                 () = tokio::time::sleep(CACHE_PROGRESS_PERIOD) => {}

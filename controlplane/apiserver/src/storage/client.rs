@@ -10,18 +10,22 @@ use bytes::Bytes;
 use kijabi_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use kijabi_proto::etcdserverpb::{
     CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest,
-    RequestOp, StatusRequest, TxnRequest, TxnResponse, compare, kv_client::KvClient,
+    RangeResponse, RequestOp, StatusRequest, TxnRequest, TxnResponse, compare, kv_client::KvClient,
     lease_client::LeaseClient, maintenance_client::MaintenanceClient, request_op, response_op,
     watch_client::WatchClient,
 };
 use kijabi_proto::mvccpb::KeyValue;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{Key, KeyRange, Record, Revision, StoreError};
-use crate::limits::{STORE_CONNECT_TIMEOUT, STORE_REQUEST_TIMEOUT, STORE_RESPONSE_BYTES_MAX};
+use crate::limits::{
+    STORE_CONNECT_TIMEOUT, STORE_REQUEST_TIMEOUT, STORE_RESPONSE_BYTES_MAX, STORE_TRIES_MAX,
+};
 
 const KEEPALIVE_PERIOD: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(25);
 
 /// A client of the store. Cloning shares the connection.
 #[derive(Clone, Debug)]
@@ -113,12 +117,19 @@ impl Client {
     }
 
     async fn range(&self, request: RangeRequest) -> Result<Page, StoreError> {
-        let response = self.kv().range(timed(request)).await?.into_inner();
-        Ok(Page {
-            revision: revision_of(response.header.as_ref()),
-            count: response.count,
-            records: response.kvs.into_iter().map(record).collect(),
-        })
+        let mut pause = RETRY_PAUSE_MIN;
+        for tries_left in (0..STORE_TRIES_MAX).rev() {
+            match self.kv().range(timed(request.clone())).await {
+                Ok(response) => return Ok(page(response.into_inner())),
+                Err(status) if tries_left == 0 || status.code() != Code::Unavailable => {
+                    return Err(status.into());
+                }
+                // A read may be sent again, to another member if there is one.
+                Err(_) => tokio::time::sleep(pause).await,
+            }
+            pause *= 2;
+        }
+        Err(StoreError::Unavailable("the store was not asked".into()))
     }
 
     /// Writes `value` if nothing is there.
@@ -201,7 +212,18 @@ impl Client {
             success: vec![RequestOp { request: Some(write) }],
             failure: vec![RequestOp { request: Some(read) }],
         };
-        Ok(self.kv().txn(timed(request)).await?.into_inner())
+        let mut pause = RETRY_PAUSE_MIN;
+        for tries_left in (0..STORE_TRIES_MAX).rev() {
+            match self.kv().txn(timed(request.clone())).await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) if tries_left == 0 || !was_not_sent(&status) => {
+                    return Err(status.into());
+                }
+                Err(_) => tokio::time::sleep(pause).await,
+            }
+            pause *= 2;
+        }
+        Err(StoreError::Unavailable("the store was not asked".into()))
     }
 
     /// Drops the history before `revision`.
@@ -256,6 +278,27 @@ fn prepare(endpoint: &str) -> Result<Endpoint, StoreError> {
         .tcp_nodelay(true)
         .user_agent("kijabi-apiserver")
         .map_err(|error| bad(error.to_string()))
+}
+
+/// Whether a request failed before anything of it left this process. Only then may a write be sent
+/// again: any other failure leaves open whether it happened.
+fn was_not_sent(status: &tonic::Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+fn page(response: RangeResponse) -> Page {
+    Page {
+        revision: revision_of(response.header.as_ref()),
+        count: response.count,
+        records: response.kvs.into_iter().map(record).collect(),
+    }
 }
 
 fn range() -> RangeRequest {

@@ -1,6 +1,11 @@
 //! The client against a real etcd: what its callers rely on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::testing::Etcd;
@@ -125,4 +130,69 @@ async fn a_store_that_is_not_there_is_unavailable_and_bad_addresses_are_refused(
         assert!(Client::connect(&[bad.to_owned()]).is_err(), "{bad:?}");
     }
     assert!(Client::connect(&[]).is_err());
+}
+
+#[tokio::test]
+async fn a_dead_endpoint_beside_a_living_one_costs_no_request() {
+    let etcd = Etcd::start().await;
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoints = [format!("http://{unused}"), etcd.endpoint().to_owned()];
+    let client = Client::connect(&endpoints).unwrap();
+    for n in 0..20 {
+        let name = key(&format!("k{n}"));
+        done(client.create(&name, value("1"), 0).await.unwrap());
+        assert!(client.get(&name).await.unwrap().0.is_some());
+    }
+}
+
+/// Passes bytes between a client and `to`, until `mute` is set: then what the server says is lost
+/// and the connection with it.
+async fn lossy_proxy(to: String, mute: Arc<AtomicBool>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    kijabi_base::tasks::spawn("proxy", async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(to.trim_start_matches("http://")).await.unwrap();
+            let mute = mute.clone();
+            kijabi_base::tasks::spawn("connection", async move {
+                let (mut from_client, mut to_client) = client.split();
+                let (mut from_server, mut to_server) = server.split();
+                let answers = async {
+                    let mut buffer = vec![0; 4096];
+                    loop {
+                        let read = from_server.read(&mut buffer).await.unwrap_or(0);
+                        if read == 0 || mute.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        to_client.write_all(&buffer[..read]).await.unwrap();
+                    }
+                };
+                tokio::select! {
+                    () = answers => {}
+                    _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_not_sent_again() {
+    let etcd = Etcd::start().await;
+    let mute = Arc::new(AtomicBool::new(false));
+    let address = lossy_proxy(etcd.endpoint().to_owned(), mute.clone()).await;
+    let (lossy, direct) = (Client::connect(&[address]).unwrap(), etcd.client());
+    let first = done(lossy.create(&key("a"), value("1"), 0).await.unwrap());
+    mute.store(true, Ordering::Relaxed);
+    let outcome = lossy.replace(&key("a"), first, value("2"), 0).await;
+    assert!(
+        matches!(outcome, Err(StoreError::Unavailable(_) | StoreError::Other(_))),
+        "{outcome:?}"
+    );
+    // It did happen, and once: the next revision is the next write's.
+    let (record, _) = direct.get(&key("a")).await.unwrap();
+    let record = record.unwrap();
+    assert_eq!((&record.value[..], record.revision), (&b"2"[..], Revision(first.0 + 1)));
+    assert_eq!(done(direct.create(&key("b"), value("1"), 0).await.unwrap()), Revision(first.0 + 2));
 }
