@@ -252,7 +252,11 @@ fn pruned(place: Place<'_>, merged: Value, entries: &[Entry], last: &Set) -> Val
 }
 
 fn conflict_error(mut conflicts: Vec<(Manager, Vec<Step>)>) -> ApplyError {
-    conflicts.sort();
+    conflicts.sort_by_cached_key(|(manager, path)| {
+        // Appliers come before updaters of the same name.
+        let Manager { name, applied, version, subresource } = manager.clone();
+        (name, !applied, version, subresource, path.clone())
+    });
     let causes: Vec<_> = conflicts
         .iter()
         .map(|(manager, path)| (shown(path), format!("conflict with {}", told(manager))))

@@ -103,7 +103,12 @@ fn strategic_patches_that_are_refused() {
             json!({"spec": {"strategy": {"$retainKeys": ["type"], "rollingUpdate": {}}}}),
             PatchError::BadRequest("invalid patch format of retainKeys".into()),
         ),
-        (with_containers(json!([["x"]])), PatchError::Unprocessable),
+        (
+            with_containers(json!([["x"]])),
+            PatchError::Internal(
+                "list element types are not identical: [[map[name:c]] [[x]]]".into(),
+            ),
+        ),
     ] {
         assert_eq!(patched(Kind::Strategic, start(), patch).unwrap_err(), error);
     }
