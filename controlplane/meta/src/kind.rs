@@ -409,6 +409,18 @@ pub static LATER: &[Kind] = &[
         ..COMMON
     },
     Kind {
+        kind: "PersistentVolumeClaim",
+        plural: "persistentvolumeclaims",
+        singular: "persistentvolumeclaim",
+        short_names: &["pvc"],
+        subresources: &[status("PersistentVolumeClaim")],
+        storage_prefix: "persistentvolumeclaims",
+        schema: "io.k8s.api.core.v1.PersistentVolumeClaim",
+        strategy: &kinds::persistentvolumeclaim::PersistentVolumeClaim,
+        columns: table::PERSISTENT_VOLUME_CLAIM,
+        ..COMMON
+    },
+    Kind {
         kind: "PodTemplate",
         plural: "podtemplates",
         singular: "podtemplate",
@@ -483,6 +495,33 @@ pub static LATER: &[Kind] = &[
         ..COMMON
     },
     Kind {
+        group: "batch",
+        kind: "CronJob",
+        plural: "cronjobs",
+        singular: "cronjob",
+        short_names: &["cj"],
+        categories: &["all"],
+        subresources: &[status("CronJob")],
+        storage_prefix: "cronjobs",
+        schema: "io.k8s.api.batch.v1.CronJob",
+        strategy: &kinds::cronjob::CronJob,
+        columns: table::CRON_JOB,
+        ..COMMON
+    },
+    Kind {
+        group: "batch",
+        kind: "Job",
+        plural: "jobs",
+        singular: "job",
+        categories: &["all"],
+        subresources: &[status("Job")],
+        storage_prefix: "jobs",
+        schema: "io.k8s.api.batch.v1.Job",
+        strategy: &kinds::job::Job,
+        columns: table::JOB,
+        ..COMMON
+    },
+    Kind {
         group: "networking.k8s.io",
         kind: "IngressClass",
         plural: "ingressclasses",
@@ -492,6 +531,31 @@ pub static LATER: &[Kind] = &[
         schema: "io.k8s.api.networking.v1.IngressClass",
         strategy: &kinds::ingressclass::IngressClass,
         columns: table::INGRESS_CLASS,
+        ..COMMON
+    },
+    Kind {
+        group: "networking.k8s.io",
+        kind: "Ingress",
+        plural: "ingresses",
+        singular: "ingress",
+        short_names: &["ing"],
+        subresources: &[status("Ingress")],
+        storage_prefix: "ingress",
+        schema: "io.k8s.api.networking.v1.Ingress",
+        strategy: &kinds::ingress::Ingress,
+        columns: table::INGRESS,
+        ..COMMON
+    },
+    Kind {
+        group: "networking.k8s.io",
+        kind: "NetworkPolicy",
+        plural: "networkpolicies",
+        singular: "networkpolicy",
+        short_names: &["netpol"],
+        storage_prefix: "networkpolicies",
+        schema: "io.k8s.api.networking.v1.NetworkPolicy",
+        strategy: &kinds::networkpolicy::NetworkPolicy,
+        columns: table::NETWORK_POLICY,
         ..COMMON
     },
     Kind {

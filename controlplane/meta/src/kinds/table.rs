@@ -332,3 +332,71 @@ pub(crate) const POD_DISRUPTION_BUDGET: &[Column] = &[
     number("Allowed Disruptions", "Calculated number of pods that may be disrupted at this time."),
     AGE,
 ];
+pub(crate) const PERSISTENT_VOLUME_CLAIM: &[Column] = &[
+    NAME,
+    text("Status", "phase represents the current phase of PersistentVolumeClaim."),
+    text(
+        "Volume",
+        "volumeName is the binding reference to the PersistentVolume backing this claim.",
+    ),
+    text("Capacity", "capacity represents the actual resources of the underlying volume."),
+    text(
+        "Access Modes",
+        "accessModes contains the actual access modes the volume backing the PVC has.",
+    ),
+    text("StorageClass", "storageClassName is the name of the StorageClass required by the claim."),
+    text(
+        "VolumeAttributesClass",
+        "volumeAttributesClassName may be used to set the VolumeAttributesClass used by this claim.",
+    ),
+    AGE,
+    wide("VolumeMode", "volumeMode defines what type of volume is required by the claim."),
+];
+
+pub(crate) const NETWORK_POLICY: &[Column] = &[
+    NAME,
+    text(
+        "Pod-Selector",
+        "podSelector selects the pods to which this NetworkPolicy object applies.",
+    ),
+    AGE,
+];
+
+pub(crate) const INGRESS: &[Column] = &[
+    NAME,
+    text(
+        "Class",
+        "The name of the IngressClass resource that should be used for additional configuration",
+    ),
+    text("Hosts", "Hosts that incoming requests are matched against before the ingress rule"),
+    text("Address", "Address is a list containing ingress points for the load-balancer"),
+    text("Ports", "Ports of TLS configurations that open"),
+    AGE,
+];
+
+pub(crate) const JOB: &[Column] = &[
+    NAME,
+    text("Status", "Status of the job."),
+    text(
+        "Completions",
+        "Completions specifies the desired number of successfully finished pods the job should be run with.",
+    ),
+    text("Duration", "Time required to complete the job."),
+    AGE,
+    wide("Containers", "Names of each container in the template."),
+    wide("Images", "Images referenced by each container in the template."),
+    wide("Selector", "A label query over pods that should match the pod count."),
+];
+
+pub(crate) const CRON_JOB: &[Column] = &[
+    NAME,
+    text("Schedule", "The schedule in Cron format."),
+    text("Timezone", "The time zone name for the given schedule."),
+    flag("Suspend", "This flag tells the controller to suspend subsequent executions."),
+    number("Active", "A list of pointers to currently running jobs."),
+    text("Last Schedule", "Information when was the last time the job was successfully scheduled."),
+    AGE,
+    wide("Containers", "Names of each container in the template."),
+    wide("Images", "Images referenced by each container in the template."),
+    wide("Selector", "A label query over pods that should match the pod count."),
+];

@@ -145,6 +145,7 @@ PodOS Name
 PodSchedulingGate Name
 PodResourceClaim Name ResourceClaimName? ResourceClaimTemplateName?
 PodSchedulingGroup PodGroupName?
+PodTemplateSpec <ObjectMeta> Spec:PodSpec
 DeploymentStrategy Type RollingUpdate?RollingUpdateDeployment
 RollingUpdateDeployment MaxUnavailable# MaxSurge#
 DaemonSetUpdateStrategy Type RollingUpdate?RollingUpdateDeployment

@@ -139,7 +139,7 @@ fn pod_spec(spec: &Value, path: &str, is_pod: bool) -> Vec<FieldError> {
 }
 
 /// A word that must be there and be one of several.
-pub(super) fn required_word(path: &str, word: &str, words: &[&str]) -> Vec<FieldError> {
+pub(crate) fn required_word(path: &str, word: &str, words: &[&str]) -> Vec<FieldError> {
     if word.is_empty() {
         return vec![FieldError::required(path, "")];
     }
