@@ -22,8 +22,6 @@ pub const NODE_STATUS_EVERY: Duration = Duration::from_secs(10);
 pub const NODE_REPORT_EVERY: Duration = Duration::from_secs(300);
 /// Lifetime of the node's Lease (the kubelet's); renewed every quarter of it.
 pub const LEASE_SECONDS: i32 = 40;
-/// Node and pod changes waiting to be handled.
-pub const POD_EVENTS_MAX: usize = 1_024;
 /// Events waiting to be sent; more are dropped, as the kubelet drops them.
 pub const EVENT_QUEUE_MAX: usize = 1_000;
 /// Recent events remembered so that a repeat is counted instead of created.

@@ -97,7 +97,7 @@ impl Heartbeat {
             };
             // A node that is not ready is looked at often: its pods wait for it.
             let ready = last.as_ref().is_some_and(|(status, _)| is_ready(status));
-            tokio::time::sleep(if ready { wait } else { RETRY_EVERY }).await;
+            tokio::time::sleep(jittered(if ready { wait } else { RETRY_EVERY })).await;
         }
     }
 
@@ -153,7 +153,7 @@ impl Heartbeat {
                     RETRY_EVERY
                 }
             };
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(jittered(wait)).await;
         }
     }
 
@@ -201,6 +201,11 @@ impl Heartbeat {
         };
         leases.create(&PostParams::default(), &lease).await.map(drop)
     }
+}
+
+/// A little shorter or longer, so that many nodes started together do not stay in step.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(0.96 + 0.08 * kijabi_base::rng::unit())
 }
 
 fn is_ready(status: &NodeStatus) -> bool {

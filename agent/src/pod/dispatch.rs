@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{Container as Wanted, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kijabi_base::tasks::Shutdown;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::plan::{app_containers, init_containers, is_sidecar};
+use super::admit::{self, Amount};
 use super::worker::{Update, Worker};
-use super::{Shared, resources, status};
+use super::{Shared, status};
 use crate::api::PodChange;
 use crate::events::Kind;
 use crate::limits::RELIST_EVERY;
@@ -136,34 +136,19 @@ impl Dispatch {
         self.workers.insert(uid, Handle { updates, poke, task, admitted });
     }
 
-    /// Why the node has no room for a pod, in the kubelet's words.
+    /// Why the node does not take a pod.
     fn refusal(&self, pod: &Pod) -> Option<(&'static str, String)> {
-        let mut used = (0i64, 0i64, 0i64);
+        let mut used = Amount::default();
         for handle in self.workers.values().filter(|it| it.admitted && !it.task.is_finished()) {
             let update = handle.updates.borrow();
             let phase = update.pod.status.as_ref().and_then(|it| it.phase.as_deref());
-            if matches!(phase, Some("Succeeded" | "Failed")) {
-                continue;
+            if !matches!(phase, Some("Succeeded" | "Failed")) {
+                used = used + Amount::of(&update.pod);
             }
-            let (cpu, memory) = requests(&update.pod);
-            used = (used.0 + 1, used.1 + cpu, used.2 + memory);
         }
-        let (cpu, memory) = requests(pod);
-        let capacity = self.shared.node.allocatable;
-        [
-            ("OutOfpods", "pods", 1, used.0, i64::from(self.shared.node.pods_max)),
-            ("OutOfcpu", "cpu", cpu, used.1, capacity.0),
-            ("OutOfmemory", "memory", memory, used.2, capacity.1),
-        ]
-        .into_iter()
-        .find(|(_, _, wanted, used, capacity)| *wanted > 0 && used + wanted > *capacity)
-        .map(|(reason, what, wanted, used, capacity)| {
-            let message = format!(
-                "Node didn't have enough resource: {what}, requested: {wanted}, used: {used}, \
-                 capacity: {capacity}"
-            );
-            (reason, message)
-        })
+        let node = &self.shared.node;
+        let (cpu, memory) = node.allocatable;
+        admit::refusal(pod, used, Amount { pods: i64::from(node.pods_max), cpu, memory })
     }
 
     fn refuse(&self, pod: Pod, reason: &'static str, message: String) {
@@ -226,25 +211,6 @@ impl Dispatch {
     }
 }
 
-/// The sum of a pod's requests: CPU in thousandths, bytes of memory.
-fn requests(pod: &Pod) -> (i64, i64) {
-    let of =
-        |it: &Wanted| (resources::cpu(it).0.unwrap_or(0), resources::memory(it).0.unwrap_or(0));
-    let add = |a: (i64, i64), b: (i64, i64)| (a.0 + b.0, a.1 + b.1);
-    let apps = app_containers(pod).iter().map(of).fold((0, 0), add);
-    // Init containers run one after the other, each beside the sidecars before it.
-    let (mut sidecars, mut peak) = ((0, 0), (0, 0));
-    for it in init_containers(pod) {
-        let with = add(sidecars, of(it));
-        if is_sidecar(it) {
-            sidecars = with;
-        }
-        peak = (i64::max(peak.0, with.0), i64::max(peak.1, with.1));
-    }
-    let running = add(apps, sidecars);
-    (running.0.max(peak.0), running.1.max(peak.1))
-}
-
 /// What is known of a pod that only the runtime has.
 fn orphan(uid: &str, record: &PodRecord) -> Update {
     let metadata = ObjectMeta {
@@ -254,34 +220,4 @@ fn orphan(uid: &str, record: &PodRecord) -> Update {
         ..ObjectMeta::default()
     };
     Update { pod: Arc::new(Pod { metadata, ..Pod::default() }), gone: true }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_pod_needs_what_runs_together_at_its_peak() {
-        let cpu = |name: &str, cpu: &str, sidecar: bool| {
-            let mut it = json!({"name": name, "resources": {"requests": {"cpu": cpu}}});
-            if sidecar {
-                it["restartPolicy"] = json!("Always");
-            }
-            it
-        };
-        let pod = |init: Vec<serde_json::Value>, apps: Vec<serde_json::Value>| -> Pod {
-            serde_json::from_value(json!({"spec": {"initContainers": init, "containers": apps}}))
-                .unwrap()
-        };
-        assert_eq!(
-            requests(&pod(vec![], vec![cpu("a", "1", false), cpu("b", "1", false)])).0,
-            2_000
-        );
-        assert_eq!(requests(&pod(vec![cpu("i", "3", false)], vec![cpu("a", "1", false)])).0, 3_000);
-        let with_sidecar =
-            pod(vec![cpu("s", "1", true), cpu("i", "3", false)], vec![cpu("a", "1", false)]);
-        assert_eq!(requests(&with_sidecar).0, 4_000);
-    }
 }

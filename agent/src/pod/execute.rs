@@ -11,7 +11,7 @@ use super::env::{self, Objects};
 use super::fields::Around;
 use super::plan::{Step, app_containers, init_containers};
 use super::worker::Worker;
-use super::{Failure, PodError, Waiting, files, image, spec};
+use super::{Failure, PodError, Waiting, admit, files, image, spec};
 use crate::events::Kind;
 use crate::runtime::{Mount, Observed, SandboxSpec};
 use crate::volume::{Places, blocking, sub_path};
@@ -101,7 +101,11 @@ impl Worker {
             std::fs::create_dir_all(&spec.log_dir)
                 .map_err(|error| PodError::new("CreatePodSandboxError", error.to_string()))?;
         }
-        match self.shared.runtime.run_sandbox(&spec).await {
+        let made = match admit::unsupported(pod) {
+            Some(what) => Err(what),
+            None => self.shared.runtime.run_sandbox(&spec).await.map_err(|it| it.to_string()),
+        };
+        match made {
             Ok(_) => {
                 self.local.sandbox_retry_at = 0;
                 Ok(())
@@ -110,7 +114,7 @@ impl Worker {
                 self.local.sandbox_retry_at = self.now() + RETRY_MILLIS;
                 let text = format!("Failed to create pod sandbox: {error}");
                 self.shared.events.pod(pod, Kind::Warning, "FailedCreatePodSandBox", text);
-                Err(PodError::new("CreatePodSandboxError", error.to_string()))
+                Err(PodError::new("CreatePodSandboxError", error))
             }
         }
     }

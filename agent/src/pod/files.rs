@@ -11,6 +11,16 @@ use crate::runtime::Dns;
 /// Longest hostname Linux takes.
 const HOSTNAME_MAX: usize = 63;
 
+/// The name the kernel shows in the pod: its hostname, or its full DNS name if it asks for that.
+pub(super) fn kernel_hostname(pod: &Pod, cluster_domain: &str) -> String {
+    let full = pod.spec.as_ref().and_then(|it| it.set_hostname_as_fqdn).unwrap_or_default();
+    let host = hostname(pod);
+    match domain(pod, cluster_domain).filter(|_| full) {
+        Some(domain) => format!("{host}.{domain}"),
+        None => host,
+    }
+}
+
 /// The pod's hostname: its own wish, or its name cut to what Linux takes.
 pub(super) fn hostname(pod: &Pod) -> String {
     let spec = pod.spec.as_ref();

@@ -5,6 +5,7 @@
 //! pod is known by its uid. A deleted and re-created pod of the same name is another one, and both
 //! may have a worker at the same time.
 
+mod admit;
 pub mod backoff;
 mod dispatch;
 pub mod env;

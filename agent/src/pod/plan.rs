@@ -99,9 +99,28 @@ pub enum Policy {
 impl Policy {
     /// The pod's policy.
     pub fn of(pod: &Pod) -> Self {
-        match pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()) {
-            Some("Never") => Self::Never,
-            Some("OnFailure") => Self::OnFailure,
+        let name = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
+        Self::named(name.unwrap_or_default())
+    }
+
+    /// Whether a container's run that ended with this code is followed by another: by the
+    /// container's own rules, then its own policy, then the pod's.
+    pub fn restarts_container(self, wanted: &Wanted, exit_code: i32) -> bool {
+        let rules = wanted.restart_policy_rules.iter().flatten();
+        let applies = rules.filter(|rule| rule.action == "Restart").any(|rule| {
+            rule.exit_codes.as_ref().is_some_and(|codes| {
+                let listed = codes.values.iter().flatten().any(|code| *code == exit_code);
+                listed == (codes.operator == "In")
+            })
+        });
+        let own = wanted.restart_policy.as_deref().map(Self::named);
+        applies || own.unwrap_or(self).restarts(exit_code)
+    }
+
+    fn named(name: &str) -> Self {
+        match name {
+            "Never" => Self::Never,
+            "OnFailure" => Self::OnFailure,
             _ => Self::Always,
         }
     }
@@ -161,7 +180,9 @@ pub fn finished(view: View<'_>) -> bool {
     let policy = Policy::of(view.pod);
     let ended_for_good = |container: &Wanted| {
         let latest = view.observed.latest(&container.name);
-        latest.is_some_and(|it| it.state == RunState::Exited && !policy.restarts(it.exit_code))
+        latest.is_some_and(|it| {
+            it.state == RunState::Exited && !policy.restarts_container(container, it.exit_code)
+        })
     };
     let init_failed = policy == Policy::Never
         && init_containers(view.pod).iter().filter(|it| !is_sidecar(it)).any(|it| {
@@ -260,7 +281,10 @@ fn app(view: View<'_>, sandbox: &Sandbox, wanted: &Wanted, policy: Policy, plan:
         // It ran in a sandbox that is no more. An init container runs anew; others as their
         // policy has it.
         let is_init = init_containers(view.pod).iter().any(|it| it.name == *name);
-        if is_init || latest.state != RunState::Exited || policy.restarts(latest.exit_code) {
+        if is_init
+            || latest.state != RunState::Exited
+            || policy.restarts_container(wanted, latest.exit_code)
+        {
             start(view, wanted, latest.attempt + 1, None, plan);
         }
         return;
@@ -272,7 +296,7 @@ fn app(view: View<'_>, sandbox: &Sandbox, wanted: &Wanted, policy: Policy, plan:
             }
         }
         RunState::Exited => {
-            if policy.restarts(latest.exit_code) {
+            if policy.restarts_container(wanted, latest.exit_code) {
                 let ended = latest.finished_at / 1_000_000;
                 start(view, wanted, latest.attempt + 1, Some(ended), plan);
             }

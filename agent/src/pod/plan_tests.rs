@@ -192,3 +192,17 @@ fn probes_and_a_changed_image_end_a_container() {
     let view = View { pod: &pod, observed: &observed, local: &local, now: NOW };
     assert_eq!(text(&plan(view)), "kill web0");
 }
+
+#[test]
+fn a_containers_own_restart_rules_go_before_the_pods() {
+    let mut pod = pod("Never", &[], &["web", "log"]);
+    let web = &mut pod.spec.as_mut().unwrap().containers[0];
+    web.restart_policy = Some("Never".to_owned());
+    web.restart_policy_rules = serde_json::from_value(json!([
+        {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]))
+    .unwrap();
+    let local = Local::default();
+    assert_eq!(planned(&pod, "s0+ web/0=exit42 log/0=run", &local), "start web/1");
+    assert_eq!(planned(&pod, "s0+ web/0=exit1 log/0=run", &local), "");
+    assert_eq!(planned(&pod, "s0+ web/0=exit1 log/0=exit0", &local), "stop s0, finished");
+}

@@ -49,7 +49,11 @@ pub(super) fn sandbox(
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         attempt,
         // With the host's network the host's name is kept: an empty one leaves it alone.
-        hostname: if host_network { String::new() } else { files::hostname(pod) },
+        hostname: if host_network {
+            String::new()
+        } else {
+            files::kernel_hostname(pod, &node.cluster_domain)
+        },
         log_dir,
         dns,
         ports: if host_network { Vec::new() } else { ports(pod) },

@@ -269,15 +269,19 @@ fn phase(
     if (waits_for_init && !some_app_ran) || never_ran > 0 {
         return "Pending".to_owned();
     }
-    let end = match policy {
-        _ if running > 0 || ended.is_empty() => None,
-        Policy::Always => None,
-        Policy::OnFailure if ended.iter().all(|code| *code == 0) => Some("Succeeded"),
-        Policy::OnFailure => None,
-        Policy::Never if ended.iter().all(|code| *code == 0) => Some("Succeeded"),
-        Policy::Never => Some("Failed"),
+    let restarts = app_containers(view.pod).iter().zip(apps).any(|(wanted, status)| {
+        exit_code(status).is_some_and(|code| policy.restarts_container(wanted, code))
+    });
+    let phase = if running > 0 || restarts {
+        "Running"
+    } else if ended.is_empty() {
+        "Pending"
+    } else if ended.iter().all(|code| *code == 0) {
+        "Succeeded"
+    } else {
+        "Failed"
     };
-    end.unwrap_or(if some_app_ran { "Running" } else { "Pending" }).to_owned()
+    phase.to_owned()
 }
 
 /// The phase of a pod whose containers were all stopped because it is deleted or over its

@@ -155,3 +155,12 @@ fn a_dead_sandbox_keeps_the_address_it_had() {
     let status = computed(&pod, "a0=exit0 down", &BTreeMap::new(), &Local::default());
     assert_eq!(status.pod_ip.as_deref(), Some("172.16.0.9"));
 }
+
+#[test]
+fn a_container_that_its_own_rules_restart_does_not_end_the_pod() {
+    let mut pod = pod("Never", 0, 1);
+    pod.spec.as_mut().unwrap().containers[0].restart_policy = Some("OnFailure".to_owned());
+    let phase = |words| computed(&pod, words, &BTreeMap::new(), &Local::default()).phase.unwrap();
+    assert_eq!(phase("a0=exit1"), "Running");
+    assert_eq!(phase("a0=exit0"), "Succeeded");
+}

@@ -1,17 +1,15 @@
 //! A node for tests: a private containerd, the agent's pod workers, and an API that is a map.
+#![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod api;
+
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::BoxStream;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestStatus};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret, Service};
-use kijabi_agent::api::{ApiError, ObjectSource, PodChange};
 use kijabi_agent::containerd::{self, Paths, network};
 use kijabi_agent::events::Recorder;
 use kijabi_agent::image::{import, pause};
@@ -20,9 +18,9 @@ use kijabi_agent::runtime::Runtime;
 use kijabi_agent::runtime::cri::Cri;
 use kijabi_agent::volume::Volumes;
 use kijabi_base::tasks::Shutdown;
-use parking_lot::Mutex;
-use serde_json::{Value, json};
-use tokio::sync::broadcast;
+use serde_json::Value;
+
+pub(crate) use api::FakeApi;
 
 /// Long enough for a busy machine, short enough to see a hang.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -33,135 +31,6 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: 
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "in vain waited for: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-#[derive(Default)]
-struct Objects {
-    pods: BTreeMap<String, Value>,
-    config_maps: BTreeMap<String, ConfigMap>,
-    events: Vec<Event>,
-    counter: u64,
-}
-
-/// The API, as far as a node needs it.
-pub(crate) struct FakeApi {
-    objects: Mutex<Objects>,
-    changes: broadcast::Sender<PodChange>,
-}
-
-impl FakeApi {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { objects: Mutex::default(), changes: broadcast::channel(1_024).0 })
-    }
-
-    fn tell(&self, pod: &Value) {
-        let pod: Pod = serde_json::from_value(pod.clone()).unwrap();
-        let _ = self.changes.send(PodChange::Applied(Box::new(pod)));
-    }
-}
-
-/// Merges as a strategic merge patch does with a pod's status.
-fn merge(target: &mut Value, patch: &Value) {
-    let Some(fields) = patch.as_object() else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (key, value) in fields {
-        let merge_key = match key.as_str() {
-            "conditions" => Some("type"),
-            "podIPs" | "hostIPs" => Some("ip"),
-            _ => None,
-        };
-        match (merge_key, value) {
-            (_, Value::Null) => {
-                target.as_object_mut().unwrap().remove(key);
-            }
-            (Some(by), Value::Array(items)) => {
-                let mut list = target[key].as_array().cloned().unwrap_or_default();
-                for item in items {
-                    let known = list.iter().position(|it| it[by] == item[by]);
-                    match known {
-                        Some(at) if item["$patch"] == "delete" => drop(list.remove(at)),
-                        Some(at) => list[at] = item.clone(),
-                        None => list.push(item.clone()),
-                    }
-                }
-                target[key] = Value::Array(list);
-            }
-            (None, Value::Object(_)) => merge(&mut target[key], value),
-            _ => target[key] = value.clone(),
-        }
-    }
-}
-
-#[async_trait::async_trait]
-impl ObjectSource for FakeApi {
-    fn pods(&self, _: &str) -> BoxStream<'static, PodChange> {
-        let changes = self.changes.subscribe();
-        let all = self.objects.lock().pods.values().cloned().collect::<Vec<_>>();
-        let all = all.into_iter().map(|pod| serde_json::from_value(pod).unwrap()).collect();
-        let rest = tokio_stream::wrappers::BroadcastStream::new(changes);
-        let rest = rest.filter_map(|change| async { change.ok() });
-        futures::stream::once(async { PodChange::Listed(all) }).chain(rest).boxed()
-    }
-
-    async fn config_map(&self, _: &str, name: &str) -> Result<Option<ConfigMap>, ApiError> {
-        Ok(self.objects.lock().config_maps.get(name).cloned())
-    }
-
-    async fn secret(&self, _: &str, _: &str) -> Result<Option<Secret>, ApiError> {
-        Ok(None)
-    }
-
-    async fn services(&self, _: &str) -> Result<Vec<Arc<Service>>, ApiError> {
-        Ok(Vec::new())
-    }
-
-    async fn token(
-        &self,
-        _: &str,
-        account: &str,
-        _: &TokenRequest,
-    ) -> Result<TokenRequestStatus, ApiError> {
-        Ok(serde_json::from_value(json!({
-            "token": format!("token-of-{account}"),
-            "expirationTimestamp": "2100-01-01T00:00:00Z",
-        }))
-        .unwrap())
-    }
-
-    async fn patch_pod_status(&self, _: &str, name: &str, patch: &Value) -> Result<Pod, ApiError> {
-        let mut objects = self.objects.lock();
-        let uid = patch["metadata"]["uid"].as_str().unwrap_or_default();
-        let Some(pod) = objects.pods.get_mut(uid) else {
-            return Err(ApiError::NotFound(format!("pods {name:?} not found")));
-        };
-        merge(&mut pod["status"], &patch["status"]);
-        let pod = pod.clone();
-        self.tell(&pod);
-        Ok(serde_json::from_value(pod).unwrap())
-    }
-
-    async fn delete_pod(&self, _: &str, _: &str, uid: &str) -> Result<(), ApiError> {
-        let pod = self.objects.lock().pods.remove(uid);
-        if let Some(pod) = pod {
-            let pod = Box::new(serde_json::from_value(pod).unwrap());
-            let _ = self.changes.send(PodChange::Deleted(pod));
-        }
-        Ok(())
-    }
-
-    async fn create_event(&self, event: &Event) -> Result<(), ApiError> {
-        self.objects.lock().events.push(event.clone());
-        Ok(())
-    }
-
-    async fn patch_event(&self, _: &str, _: &str, _: &Value) -> Result<(), ApiError> {
-        Ok(())
     }
 }
 
@@ -252,38 +121,23 @@ impl World {
     }
 
     /// Creates a pod bound to the node.
-    pub(crate) fn create(&self, mut pod: Value) -> String {
-        let mut objects = self.api.objects.lock();
-        objects.counter += 1;
-        let uid = format!("00000000-0000-0000-0000-{:012}", objects.counter);
-        pod["metadata"]["uid"] = json!(uid);
-        pod["spec"]["nodeName"] = json!("node");
-        pod["status"] = json!({"phase": "Pending"});
-        objects.pods.insert(uid.clone(), pod.clone());
-        self.api.tell(&pod);
-        uid
+    pub(crate) fn create(&self, pod: Value) -> String {
+        self.api.create(pod)
     }
 
     /// Creates a ConfigMap.
     pub(crate) fn config_map(&self, name: &str, data: &[(&str, &str)]) {
-        let data: BTreeMap<_, _> = data.iter().copied().collect();
-        let map = serde_json::from_value(json!({"data": data})).unwrap();
-        self.api.objects.lock().config_maps.insert(name.to_owned(), map);
+        self.api.config_map(name, data);
     }
 
-    /// Marks a pod for deletion, as `kubectl delete` does.
+    /// Marks a pod for deletion.
     pub(crate) fn delete(&self, uid: &str, grace: i64) {
-        let mut objects = self.api.objects.lock();
-        let pod = objects.pods.get_mut(uid).unwrap();
-        pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
-        let pod = pod.clone();
-        self.api.tell(&pod);
+        self.api.delete(uid, grace);
     }
 
     /// The pod as the API has it.
     pub(crate) fn pod(&self, uid: &str) -> Option<Value> {
-        self.api.objects.lock().pods.get(uid).cloned()
+        self.api.pod(uid)
     }
 
     /// Waits until a pod is as it should be.
@@ -307,12 +161,12 @@ impl World {
 
     /// The reasons of all events so far.
     pub(crate) fn event_reasons(&self) -> BTreeSet<String> {
-        self.api.objects.lock().events.iter().filter_map(|it| it.reason.clone()).collect()
+        self.api.events().into_iter().filter_map(|it| it.reason).collect()
     }
 
     /// The messages of all events so far.
     pub(crate) fn event_messages(&self) -> Vec<String> {
-        self.api.objects.lock().events.iter().filter_map(|it| it.message.clone()).collect()
+        self.api.events().into_iter().filter_map(|it| it.message).collect()
     }
 
     /// A container's log file without its times.
