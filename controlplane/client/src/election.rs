@@ -130,8 +130,7 @@ impl Election {
             if term.is_triggered() {
                 return;
             }
-            let attempt = tokio::time::timeout(RENEW_DEADLINE, self.attempt(observed));
-            if attempt.await.unwrap_or(false) {
+            if self.attempt(observed).await {
                 renewed = clock::now();
             } else if clock::now() - renewed >= RENEW_DEADLINE {
                 return;
@@ -141,9 +140,14 @@ impl Election {
 
     /// One look and, if it is ours to take or renew, one write. True if we hold the Lease.
     async fn attempt(&self, observed: &mut Observation) -> bool {
-        match self.try_attempt(observed).await {
-            Ok(held) => held,
-            Err(error) => {
+        match tokio::time::timeout(RENEW_DEADLINE, self.try_attempt(observed)).await {
+            Ok(Ok(held)) => held,
+            Err(_) => false,
+            Ok(Err(kube::Error::Api(status))) => {
+                tracing::debug!(lease = self.name, error = status.message, "no hold of the lease");
+                false
+            }
+            Ok(Err(error)) => {
                 tracing::debug!(lease = self.name, %error, "could not reach the lease");
                 false
             }

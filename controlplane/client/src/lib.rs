@@ -13,3 +13,11 @@ pub mod time;
 
 pub use cache::{Cache, Change, Key};
 pub use queue::WorkQueue;
+
+/// The message of an API error as users know it, without the rest of the status around it.
+pub fn message_of(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
+}

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kijabi_base::tasks;
+pub(crate) use kijabi_client::message_of;
 use kijabi_client::WorkQueue;
 
 use crate::Context;
@@ -17,7 +18,7 @@ use crate::Context;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The API refused or could not be reached.
-    #[error(transparent)]
+    #[error("{}", message_of(.0))]
     Api(#[from] kube::Error),
     /// Something that should pass by itself.
     #[error("{0}")]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod};
 use kijabi_base::tasks::{self, Shutdown};
 use kijabi_base::{clock, rng};
-use kijabi_client::Cache;
+use kijabi_client::{Cache, message_of};
 use kijabi_client::events::{EventApi, EventType, Recorder};
 use kijabi_client::time::now_time;
 use kube::Client;
@@ -159,7 +159,8 @@ impl Term {
                 }
             }
             Err(error) => {
-                tracing::warn!(pod = %pod.key, node, %error, "could not bind");
+                let error = message_of(&error);
+                tracing::warn!(pod = %pod.key, node, error, "could not bind");
                 let mut state = self.shared.state.lock();
                 state.cluster.forget(&pod.uid);
                 state.queue.failed(&pod.uid, clock::now());

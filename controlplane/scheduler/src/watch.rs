@@ -106,7 +106,20 @@ fn matters(change: &Change<Pod>) -> bool {
     }
 }
 
+/// Whether a placed pod only reported on itself, which most changes are: nothing to do.
+fn is_only_a_report(change: &Change<Pod>) -> bool {
+    let (Some(old), Some(new)) = (&change.old, &change.new) else { return false };
+    let is_placed = new.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    is_placed
+        && !matters(change)
+        && old.metadata.deletion_timestamp.is_some() == new.metadata.deletion_timestamp.is_some()
+        && is_over(old) == is_over(new)
+}
+
 fn on_pod(shared: &Shared, change: &Change<Pod>) {
+    if is_only_a_report(change) {
+        return;
+    }
     let now = clock::now();
     let pod = change.latest();
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();

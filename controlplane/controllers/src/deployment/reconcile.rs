@@ -22,7 +22,7 @@ use super::revision::Annotations;
 use super::set::Set;
 use super::template::{HASH_LABEL, equal_ignoring_hash, hash};
 use crate::owner::{self, Claim};
-use crate::worker::{Error, Reconcile, code_of, ignore_not_found};
+use crate::worker::{Error, Reconcile, code_of, ignore_not_found, message_of};
 
 /// The deployment controller.
 pub(crate) struct Deployments {
@@ -184,7 +184,8 @@ impl Deployments {
                 self.resolve_collision(latest, sets, &name).await
             }
             Err(error) => {
-                let message = format!("Failed to create new replica set {name:?}: {error}");
+                let message =
+                    format!("Failed to create new replica set {name:?}: {}", message_of(&error));
                 let reason = "ReplicaSetCreateError";
                 self.events.note(latest, EventType::Warning, reason, "", message);
                 Err(error.into())

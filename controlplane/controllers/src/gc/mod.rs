@@ -41,5 +41,10 @@ pub(crate) fn start(context: &Context) {
         queue: queue.clone(),
     });
     watch::start(shared.clone(), context.term.clone());
-    worker::spawn(context, Arc::new(Collector { shared }), queue, WORKERS);
+    worker::spawn(
+        context,
+        Arc::new(Collector { shared, absent: Mutex::default() }),
+        queue,
+        WORKERS,
+    );
 }

@@ -4,6 +4,7 @@
 //! about. A newcomer's trap: each request names the uid, so that an object of the same name made in the
 //! meantime is not touched (OWN-1).
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use kube::Api;
 use kube::api::{
     DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, Preconditions, PropagationPolicy,
 };
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::Shared;
@@ -22,6 +24,31 @@ use crate::worker::{Error, Reconcile, ignore_not_found};
 /// The workers' side of the collector.
 pub(super) struct Collector {
     pub(super) shared: Arc<Shared>,
+    pub(super) absent: Mutex<Absent>,
+}
+
+/// How many owners known to be gone are remembered.
+const ABSENT_MAX: usize = 500;
+
+/// Owners that were found to be gone, by uid and the namespace they were looked for in. A uid never
+/// comes back, so this is never wrong, and saves one read for each of a thousand pods of one set.
+#[derive(Debug, Default)]
+pub(super) struct Absent {
+    known: BTreeSet<(String, Option<String>)>,
+    order: VecDeque<(String, Option<String>)>,
+}
+
+impl Absent {
+    fn insert(&mut self, owner: (String, Option<String>)) {
+        if self.known.insert(owner.clone()) {
+            self.order.push_back(owner);
+        }
+        if self.order.len() > ABSENT_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
 }
 
 impl Reconcile for Collector {
@@ -104,6 +131,10 @@ impl Collector {
             // Not served, or a namespaced owner of an object without a namespace: it cannot be told.
             (None, _) | (Some(true), None) => return Ok(Owner::Unknown),
         };
+        let place = (owner.uid.clone(), namespace.clone());
+        if self.absent.lock().known.contains(&place) {
+            return Ok(Owner::Absent);
+        }
         let identity = Identity {
             api_version: owner.api_version.clone(),
             kind: owner.kind.clone(),
@@ -112,7 +143,10 @@ impl Collector {
             uid: owner.uid.clone(),
         };
         Ok(match self.read(&identity).await? {
-            None => Owner::Absent,
+            None => {
+                self.absent.lock().insert(place);
+                Owner::Absent
+            }
             Some(meta) if meta.deletion_timestamp.is_some() && has_finalizer(&meta, FOREGROUND) => {
                 Owner::Waiting
             }

@@ -18,7 +18,7 @@ use kube::core::discovery::verbs;
 use kube::discovery::{ApiCapabilities, ApiResource, Discovery, Scope};
 
 use self::plan::{Findings, Remaining};
-use crate::worker::{Error, Reconcile, code_of, ignore_not_found};
+use crate::worker::{Error, Reconcile, code_of, ignore_not_found, message_of};
 use crate::{Context, limits, worker};
 
 /// The wait before another look while content remains.
@@ -88,7 +88,7 @@ impl Namespaces {
         let kinds = match self.deletable_kinds().await {
             Ok(kinds) => kinds,
             Err(error) => {
-                findings.discovery_error = Some(error.to_string());
+                findings.discovery_error = Some(message_of(&error));
                 return findings;
             }
         };
@@ -99,7 +99,7 @@ impl Namespaces {
             for (kind, capabilities) in group {
                 match self.empty_kind(namespace, &kind, &capabilities).await {
                     Ok(remaining) => findings.remaining.extend(remaining),
-                    Err(error) => findings.errors.push(error.to_string()),
+                    Err(error) => findings.errors.push(message_of(&error)),
                 }
             }
             if !findings.is_empty() {

@@ -8,6 +8,7 @@ mod plan;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -34,6 +35,8 @@ struct NodeLifecycle {
     leases: Arc<Cache<Lease>>,
     pods: Arc<Cache<Pod>>,
     heard: Mutex<BTreeMap<String, Heard>>,
+    /// How many nodes say they are ready.
+    ready_nodes: Arc<AtomicI64>,
     events: Recorder,
 }
 
@@ -41,14 +44,22 @@ struct NodeLifecycle {
 pub(crate) fn start(context: &Context) {
     let queue = Arc::new(WorkQueue::<Key>::new());
     let caches = &context.caches;
+    let ready_nodes = Arc::new(AtomicI64::new(0));
     let to = queue.clone();
-    caches.nodes.subscribe(move |change| to.add(Key::of(change.latest().as_ref())));
+    let counter = ready_nodes.clone();
+    caches.nodes.subscribe(move |change| {
+        let is_ready = |node: &Option<Arc<Node>>| node.as_deref().is_some_and(plan::is_ready);
+        let difference = i64::from(is_ready(&change.new)) - i64::from(is_ready(&change.old));
+        counter.fetch_add(difference, Ordering::Relaxed);
+        to.add(Key::of(change.latest().as_ref()));
+    });
     let controller = Arc::new(NodeLifecycle {
         client: context.client.clone(),
         nodes: caches.nodes.clone(),
         leases: caches.leases.clone(),
         pods: caches.pods.clone(),
         heard: Mutex::default(),
+        ready_nodes,
         events: context.recorder("node-controller"),
     });
     worker::spawn(context, controller, queue, limits::WORKERS);
@@ -66,7 +77,7 @@ impl Reconcile for NodeLifecycle {
             return Ok(None);
         };
         let silent_since = self.listen(&node, now());
-        let all_are_silent = self.nodes.all().iter().all(|node| !plan::is_ready(node));
+        let all_are_silent = self.ready_nodes.load(Ordering::Relaxed) == 0;
         for step in plan::plan(&node, silent_since, all_are_silent, now()) {
             self.carry_out(step, &node).await?;
         }

@@ -22,7 +22,7 @@ use super::plan::{self, Failure, Step};
 use crate::expectations::Expectations;
 use crate::limits;
 use crate::owner::{self, Claim};
-use crate::worker::{Error, Reconcile, code_of, ignore_not_found};
+use crate::worker::{Error, Reconcile, code_of, ignore_not_found, message_of};
 
 /// The ReplicaSet controller.
 pub(crate) struct ReplicaSets {
@@ -239,14 +239,6 @@ async fn is_still_there(api: &Api<ReplicaSet>, set: &ReplicaSet) -> Result<bool,
     Ok(live.is_some_and(|live| {
         live.metadata.uid == set.metadata.uid && live.metadata.deletion_timestamp.is_none()
     }))
-}
-
-/// The message of an API error as users know it.
-fn message_of(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        error => error.to_string(),
-    }
 }
 
 fn is_namespace_going(error: &kube::Error) -> bool {
