@@ -108,3 +108,13 @@ fn clients_folder() -> PathBuf {
     let home = std::env::var_os("HOME").expect("HOME is set");
     Path::new(&home).join(".cache/kijabi/clients")
 }
+
+/// helm 4, as `scripts/clients.sh` fetched it.
+///
+/// # Panics
+/// If it was not fetched.
+pub fn helm() -> PathBuf {
+    let program = clients_folder().join("helm-with-1.36");
+    assert!(program.exists(), "{} is missing: run scripts/clients.sh", program.display());
+    program
+}

@@ -1,0 +1,177 @@
+//! Debian's etcdctl against Debian's etcd and against our member: what it prints and how it exits
+//! must be the same, but for ids.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use kijabi_tests::etcd::{Kind, Member};
+use kijabi_tests::poll;
+use kijabi_tests::process::Program;
+
+/// One call: its arguments, and what it reads from standard input.
+struct Call {
+    arguments: &'static str,
+    input: &'static str,
+}
+
+const fn call(arguments: &'static str) -> Call {
+    Call { arguments, input: "" }
+}
+
+const fn txn(arguments: &'static str, input: &'static str) -> Call {
+    Call { arguments, input }
+}
+
+const CALLS: &[Call] = &[
+    call("get nothing"),
+    call("put a 1"),
+    call("put a 2 --prev-kv"),
+    call("put b 1"),
+    call("put c 1"),
+    call("put nothing x --ignore-value"),
+    call("put nothing x --ignore-lease"),
+    call("put a x --lease=1234"),
+    call("get a"),
+    call("get a -w json"),
+    call("get a -w fields"),
+    call("get a --rev=2"),
+    call("get a --rev=999"),
+    call("get a c"),
+    call("get --prefix ''"),
+    call("get --prefix '' --keys-only --limit=2"),
+    call("get --from-key b --count-only -w fields"),
+    call("get --prefix '' --order=DESCEND --sort-by=MODIFY"),
+    call("get --prefix '' --sort-by=VERSION --order=DESCEND --limit=1"),
+    call("get a --consistency=s"),
+    txn("txn", "mod(\"a\") = \"3\"\n\nput d 4\nget d\n\nget a\n\n"),
+    txn("txn", "value(\"a\") = \"9\"\n\nput d 5\n\nget a\ndel b\n\n"),
+    txn("txn", "\nput d 5\nput d 6\n\n\n"),
+    call("del d --prev-kv"),
+    call("del d"),
+    call("put k1 x"),
+    call("put k2 y"),
+    call("del --prefix k"),
+    call("lease list"),
+    call("lease revoke 1234"),
+    call("lease timetolive 1234"),
+    call("lease keep-alive --once 1234"),
+    call("lease grant 99999999999"),
+    call("compaction 4"),
+    call("compaction 4"),
+    call("compaction 9999"),
+    call("get a --rev=3"),
+    call("get a --rev=4"),
+    call("endpoint health -w fields"),
+    call("alarm list"),
+    call("alarm disarm"),
+    call("defrag"),
+    call("endpoint health"),
+    call("move-leader 1"),
+    call("check nothing"),
+    call("get"),
+    call("member list -w fields"),
+    call("lock mutex echo locked"),
+    call("get --prefix mutex"),
+];
+
+/// The answer of one call: exit code, output, errors, with what may differ masked.
+fn answer(endpoint: &str, call: &Call) -> String {
+    let words = call.arguments.split(' ').map(|word| if word == "''" { "" } else { word });
+    let mut child = Command::new("etcdctl")
+        .env("ETCDCTL_API", "3")
+        .args(["--endpoints", endpoint])
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(call.input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| mask(&String::from_utf8_lossy(bytes), endpoint);
+    format!("{:?}\n{}{}", output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// Hides endpoints, ports, ids, terms and times.
+fn mask(text: &str, endpoint: &str) -> String {
+    let mut masked = Vec::new();
+    for line in text.replace(endpoint, "ENDPOINT").lines() {
+        // Client logs carry a time and the connection's address.
+        if line.starts_with("{\"level\"") {
+            let error = line.split("\"error\":").nth(1).unwrap_or_default();
+            masked.push(format!("log: {error}"));
+            continue;
+        }
+        if line.contains("Took") {
+            continue;
+        }
+        let variable = ["ClusterID", "MemberID", "RaftTerm", "cluster_id", "\"ID\"", "URL"];
+        if variable.iter().any(|name| line.contains(name)) {
+            masked.push(letters(line));
+        } else {
+            masked.push(line.to_owned());
+        }
+    }
+    masked.join("\n") + "\n"
+}
+
+/// A line without its digits and the letters of hexadecimal numbers.
+fn letters(line: &str) -> String {
+    line.split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.chars().any(|c| c.is_ascii_digit()))
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// An endpoint as 3.4 takes it for commands to single members: given a URL there, it sends that as
+/// the request's authority, which no HTTP/2 server but Go's accepts.
+fn endpoint(member: &Member) -> String {
+    member.endpoint().replace("http://", "")
+}
+
+#[test]
+fn etcdctl_sees_no_difference() {
+    let (ours, theirs) = (Member::start(Kind::Ours), Member::start(Kind::Debians));
+    let mut differences = Vec::new();
+    for call in CALLS {
+        let (our_answer, their_answer) =
+            (answer(&endpoint(&ours), call), answer(&endpoint(&theirs), call));
+        if our_answer != their_answer {
+            let arguments = call.arguments;
+            differences.push(format!(
+                "etcdctl {arguments}\n--- etcd:\n{their_answer}--- ours:\n{our_answer}"
+            ));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[test]
+fn etcdctl_watches_the_past_and_the_present() {
+    let member = Member::start(Kind::Ours);
+    let put = |key: &str, value: &str| {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &member.endpoint()]);
+        assert!(command.args(["put", key, value]).status().unwrap().success());
+    };
+    put("a", "1");
+    let mut command = Command::new("etcdctl");
+    command.env("ETCDCTL_API", "3").args(["--endpoints", &member.endpoint()]);
+    command.args(["watch", "--prefix", "a", "--rev=1", "--prev-kv"]);
+    let watch = Program::start(&mut command, &member.folder().join("watch"));
+    let limit = Duration::from_secs(20);
+    let wait_for = |expected: &str| {
+        poll::eventually("the watch's output", limit, || {
+            let output = watch.output();
+            if output == expected { Ok(()) } else { Err(output) }
+        });
+    };
+    wait_for("PUT\na\n1\n");
+    put("a", "2");
+    put("b", "2");
+    put("ab", "3");
+    wait_for("PUT\na\n1\nPUT\na\n1\na\n2\nPUT\nab\n3\n");
+}
