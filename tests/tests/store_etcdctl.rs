@@ -104,7 +104,7 @@ fn mask(text: &str, endpoint: &str) -> String {
             masked.push(format!("log: {error}"));
             continue;
         }
-        if line.contains("Took") {
+        if line.contains("Took") || line.contains("took") {
             continue;
         }
         let variable = ["ClusterID", "MemberID", "RaftTerm", "cluster_id", "\"ID\"", "URL"];
