@@ -122,7 +122,7 @@ async fn answer(
         (_, [what @ ("exec" | "attach" | "portForward" | "run"), ..]) => {
             text(StatusCode::NOT_IMPLEMENTED, format!("{what} is not implemented by this node yet"))
         }
-        (_, ["healthz" | "pods" | "containerLogs", ..]) => {
+        (method, ["healthz" | "pods" | "containerLogs", ..]) if method != Method::GET => {
             text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed")
         }
         _ => text(StatusCode::NOT_FOUND, "404 page not found"),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 mod api;
+pub(crate) mod tls;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -57,6 +58,8 @@ pub(crate) struct World {
     runtime: Arc<Cri>,
     shutdown: Shutdown,
     agent: tokio::task::JoinHandle<()>,
+    shared: Arc<Shared>,
+    server: Option<std::net::SocketAddr>,
 }
 
 impl World {
@@ -64,6 +67,22 @@ impl World {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("kijabi-agent-").tempdir().unwrap();
         Self::with(Folder(folder), FakeApi::new()).await
+    }
+
+    /// The same with a node server whose clients' certificates `authority` signs.
+    pub(crate) async fn start_serving(authority: &tls::Authority) -> Self {
+        let mut world = Self::start().await;
+        let config = authority.server(world.folder.0.path());
+        let bound = kijabi_agent::server::Bound::bind(&config).await.unwrap();
+        world.server = Some(bound.address());
+        let serving = bound.serve(world.shared.clone(), world.shutdown.clone());
+        kijabi_base::tasks::spawn("server", serving);
+        world
+    }
+
+    /// Where the node server listens.
+    pub(crate) fn server(&self) -> std::net::SocketAddr {
+        self.server.expect("start_serving was called")
     }
 
     async fn with(folder: Folder, api: Arc<FakeApi>) -> Self {
@@ -102,9 +121,9 @@ impl World {
             pulls: tokio::sync::Semaphore::new(2),
             known: Known::default(),
         });
-        let run = kijabi_agent::pod::run(shared, shutdown.clone());
+        let run = kijabi_agent::pod::run(shared.clone(), shutdown.clone());
         let agent = kijabi_base::tasks::spawn("agent", run);
-        Self { folder, paths, api, runtime, shutdown, agent }
+        Self { folder, paths, api, runtime, shutdown, agent, shared, server: None }
     }
 
     /// Stops the agent, not its containers, and starts another on the same folder.
@@ -138,6 +157,35 @@ impl World {
     /// The pod as the API has it.
     pub(crate) fn pod(&self, uid: &str) -> Option<Value> {
         self.api.pod(uid)
+    }
+
+    /// Pushes the nodes' image to a registry under another name, and forgets that name here.
+    pub(crate) async fn push(&self, name: &str) {
+        let ctr = async |args: &[&str]| {
+            let output = tokio::process::Command::new("ctr")
+                .arg("--address")
+                .arg(&self.paths.socket)
+                .args(["--namespace", "k8s.io", "images"])
+                .args(args)
+                .output()
+                .await
+                .unwrap();
+            assert!(output.status.success(), "{args:?}: {output:?}");
+        };
+        ctr(&["tag", IMAGE, name]).await;
+        ctr(&["push", "--plain-http", name]).await;
+        ctr(&["rm", name]).await;
+    }
+
+    /// Sends pulls of one registry to another, as a user would.
+    pub(crate) fn mirror(&self, registry: &str, url: &str) {
+        let folder = self.paths.certs.join(registry);
+        std::fs::create_dir_all(&folder).unwrap();
+        // Without `server` a tag the mirror lacks would be asked for at the real registry.
+        let text = format!(
+            "server = \"{url}\"\n[host.\"{url}\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+        );
+        std::fs::write(folder.join("hosts.toml"), text).unwrap();
     }
 
     /// Waits until a pod is as it should be.
