@@ -18,6 +18,7 @@ mod managed;
 mod namespace;
 mod options;
 mod patch;
+mod review;
 mod scale;
 mod token;
 mod update;
@@ -37,6 +38,7 @@ use serde_json::Value;
 
 use crate::admission::{Attributes, Chain, Operation};
 use crate::authn::token::Tokens;
+use crate::authz::Authorizer;
 use crate::body::RequestBody;
 use crate::exchange::{self, ApiRequest, ResourceHandler, Response, Warnings};
 use crate::negotiate::Output;
@@ -54,6 +56,7 @@ struct Inner {
     registry: Arc<Registry>,
     admission: Chain,
     tokens: Option<Arc<Tokens>>,
+    authorizer: Option<Authorizer>,
 }
 
 /// One request on its way: what it is about and how it wants its answer.
@@ -74,16 +77,26 @@ struct Call {
 impl Handlers {
     /// Handlers on a registry, with an admission chain.
     pub fn new(registry: Arc<Registry>, admission: Chain) -> Self {
-        Self(Arc::new(Inner { registry, admission, tokens: None }))
+        Self(Arc::new(Inner { registry, admission, tokens: None, authorizer: None }))
     }
 
-    /// The same, with service-account tokens to be had.
-    pub fn with_tokens(registry: Arc<Registry>, admission: Chain, tokens: Arc<Tokens>) -> Self {
-        Self(Arc::new(Inner { registry, admission, tokens: Some(tokens) }))
+    /// The same, with service-account tokens to be had and questions about rights answered.
+    pub fn with_identities(
+        registry: Arc<Registry>,
+        admission: Chain,
+        tokens: Arc<Tokens>,
+        authorizer: Authorizer,
+    ) -> Self {
+        let (tokens, authorizer) = (Some(tokens), Some(authorizer));
+        Self(Arc::new(Inner { registry, admission, tokens, authorizer }))
     }
 
     fn tokens(&self) -> Option<&Tokens> {
         self.0.tokens.as_deref()
+    }
+
+    fn authorizer(&self) -> Option<&Authorizer> {
+        self.0.authorizer.as_ref()
     }
 
     fn registry(&self) -> &Registry {
@@ -102,6 +115,7 @@ impl Handlers {
             ("", "list") => self.list(&call).await,
             ("", "watch") => self.watch(&call).await,
             ("", "create") if call.kind.kind == "Binding" => self.create_binding(&call, body).await,
+            ("", "create") if review::is_review(&call) => self.create_review(&call, body).await,
             ("", "create") => self.create(&call, body).await,
             ("" | "status" | "finalize", "update") => self.put(&call, body).await,
             ("" | "status", "patch") => self.patch(&call, body).await,

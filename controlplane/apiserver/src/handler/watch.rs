@@ -16,14 +16,15 @@ use crate::body;
 use crate::cache::{Start, WatchCache};
 use crate::exchange::Response;
 use crate::limits::WATCH_SECONDS_MIN;
-use crate::negotiate::Format;
+use crate::negotiate::{Format, Shape};
 use crate::status::ApiError;
 use crate::storage::Revision;
 
 impl Handlers {
     pub(super) async fn watch(&self, call: &Call) -> Result<Response, ApiError> {
         let options = ListOptions::parse(call.kind, &call.namespace, &call.info.query, true)?;
-        if call.output.form.format != Format::Json {
+        let form = call.output.form;
+        if form.format != Format::Json || matches!(form.shape, Shape::MetadataList(_)) {
             return Err(ApiError::not_acceptable());
         }
         let cache = self.registry().cache(call.kind)?;

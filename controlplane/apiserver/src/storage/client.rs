@@ -227,7 +227,7 @@ impl Client {
     }
 
     /// Drops the history before `revision`.
-    pub(super) async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+    pub(crate) async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         let request = CompactionRequest { revision: revision.0, physical: false };
         self.kv().compact(timed(request)).await?;
         Ok(())

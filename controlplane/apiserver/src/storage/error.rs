@@ -20,9 +20,12 @@ pub enum StoreError {
     /// A segment that cannot stand in a key.
     #[error("invalid key segment {0:?}")]
     BadSegment(String),
-    /// The store could not be reached, or did not answer in time. A write may have happened.
+    /// The store could not be reached. A write may have happened.
     #[error("{0}")]
     Unavailable(String),
+    /// The store did not answer in time. A write may have happened.
+    #[error("context deadline exceeded")]
+    TimedOut,
     /// What was read is no JSON object.
     #[error("unable to decode the object at {key}: {why}")]
     Corrupt {
@@ -46,9 +49,14 @@ impl From<tonic::Status> for StoreError {
             Code::InvalidArgument if text.contains("request is too large") => {
                 Self::TooLarge(text.to_owned())
             }
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
+            // etcd's own words are clients' words; those of the transport say where they come from.
+            Code::Unavailable if text.starts_with("etcdserver: ") => {
                 Self::Unavailable(text.to_owned())
             }
+            Code::Unavailable => {
+                Self::Unavailable(format!("rpc error: code = Unavailable desc = {text}"))
+            }
+            Code::DeadlineExceeded | Code::Cancelled => Self::TimedOut,
             _ => Self::Other(text.to_owned()),
         }
     }
@@ -65,6 +73,10 @@ impl From<StoreError> for ApiError {
             StoreError::BadSegment(segment) => {
                 Self::bad_request(format!("invalid name or namespace {segment:?}"))
             }
+            StoreError::TimedOut => Self::timeout(
+                "request did not complete within requested timeout - context deadline exceeded",
+                0,
+            ),
             // Kubernetes hands the store's own text on, with code 500 and no reason.
             other => Self::generic(other.to_string()),
         }

@@ -110,3 +110,22 @@ async fn a_table_has_columns_and_rows_with_metadata() {
     let yaml = api.ask(Method::GET, CONFIG_MAPS, JSON, "application/yaml", Bytes::new()).await;
     assert!(yaml.text.starts_with("apiVersion: v1\nitems:\n"), "{}", yaml.text);
 }
+
+#[tokio::test]
+async fn a_page_whose_version_is_compacted_may_go_on_inconsistently() {
+    let api = Api::start().await;
+    for name in ["a", "b", "c", "d"] {
+        api.config_map(name, json!({})).await;
+    }
+    let first = api.get(&format!("{CONFIG_MAPS}?limit=2")).await;
+    let token = first.body["metadata"]["continue"].as_str().unwrap();
+    let later = api.config_map("e", json!({})).await;
+    api.registry.client().compact(crate::storage::Revision(later)).await.unwrap();
+    let expired = api.get(&format!("{CONFIG_MAPS}?limit=2&continue={token}")).await;
+    assert_eq!((expired.code, expired.body["reason"].as_str()), (410, Some("Expired")));
+    let token = expired.body["metadata"]["continue"].as_str().unwrap();
+    let rest = api.get(&format!("{CONFIG_MAPS}?limit=5&continue={token}")).await;
+    assert_eq!(rest.names(), ["c", "d", "e"], "{}", rest.text);
+    let exact = format!("{CONFIG_MAPS}?resourceVersion=2&resourceVersionMatch=Exact");
+    api.get(&exact).await.expect(410, "The resourceVersion for the provided list is too old.");
+}
