@@ -80,15 +80,16 @@ pub(crate) async fn compact(
 
 /// How large the database is: measured now and then, and counted up in between so that a quota
 /// cannot be overrun between two measurements.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct DatabaseSize(Arc<Sizes>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sizes {
     total: AtomicU64,
     in_use: AtomicU64,
     written_at_measurement: AtomicU64,
     written: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
 }
 
 const SIZE_INTERVAL: Duration = Duration::from_secs(1);
@@ -97,8 +98,14 @@ const SIZE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl DatabaseSize {
     /// `written` counts the bytes written to the state.
-    pub(crate) fn new(written: Arc<AtomicU64>) -> Self {
-        Self(Arc::new(Sizes { written, ..Sizes::default() }))
+    pub(crate) fn new(written: Arc<AtomicU64>, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Sizes {
+            total: AtomicU64::new(0),
+            in_use: AtomicU64::new(0),
+            written_at_measurement: AtomicU64::new(0),
+            written,
+            metrics,
+        }))
     }
 
     /// Bytes the database takes at most.
@@ -114,25 +121,25 @@ impl DatabaseSize {
     }
 
     /// Measures once.
-    pub(crate) fn measure(&self, applier: &Applier, metrics: &Metrics) {
+    pub(crate) fn measure(&self, applier: &Applier) {
         let written = self.0.written.load(Ordering::Relaxed);
         match applier.state().size() {
             Ok(size) => {
                 self.0.written_at_measurement.store(written, Ordering::Relaxed);
                 self.0.total.store(size.total, Ordering::Relaxed);
                 self.0.in_use.store(size.in_use, Ordering::Relaxed);
-                metrics.database_size(size.total, size.in_use);
+                self.0.metrics.database_size(size.total, size.in_use);
             }
             Err(error) => tracing::warn!(%error, "the database's size cannot be read"),
         }
     }
 
     /// Measures again and again.
-    pub(crate) async fn keep_measuring(self, applier: Applier, metrics: Arc<Metrics>) {
+    pub(crate) async fn keep_measuring(self, applier: Applier) {
         let mut interval = tokio::time::interval(SIZE_INTERVAL);
         loop {
             interval.tick().await;
-            self.measure(&applier, &metrics);
+            self.measure(&applier);
         }
     }
 }

@@ -13,6 +13,7 @@ mod drivers;
 mod error;
 mod fatal;
 mod identity;
+mod limits;
 pub mod logging;
 mod member;
 mod metrics;

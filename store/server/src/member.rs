@@ -244,8 +244,8 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
         started,
     } = opened;
     let halt = Shutdown::new();
-    let size = DatabaseSize::new(hooks.written_bytes());
-    size.measure(&applier, &metrics);
+    let size = DatabaseSize::new(hooks.written_bytes(), Arc::clone(&metrics));
+    size.measure(&applier);
     let (proposals, proposal_queue) = propose::queue();
     let (barriers, barrier_queue) = barrier::queue();
     let standing = watch::Sender::new(Standing::default());
@@ -271,7 +271,7 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
     tasks::spawn_until("read-barrier", halt.clone(), rounds);
     let observer = observe(&store, &raft, standing, &metrics, fatal);
     tasks::spawn_until("standing", halt.clone(), observer);
-    let measuring = size.clone().keep_measuring(applier.clone(), Arc::clone(&metrics));
+    let measuring = size.clone().keep_measuring(applier.clone());
     tasks::spawn_until("database-size", halt.clone(), measuring);
     drivers::spawn_all(&halt, &store, &applier, hooks.compaction(), compacted, fatal.clone());
     let servers = Vec::new();

@@ -66,7 +66,9 @@ async fn submit(
     let time_ms = clock::wall_ms();
     let mut commands = Vec::with_capacity(proposals.len());
     let mut waiters: Vec<Waiter> = Vec::with_capacity(proposals.len());
-    for Proposal { request, answer, .. } in proposals {
+    for Proposal { request, answer, room, .. } in proposals {
+        // It has left the queue; in the log, other bounds count.
+        drop(room);
         commands.push(Command { time_ms, request: Some(request), ..Command::default() });
         waiters.push(answer);
     }
@@ -133,9 +135,11 @@ mod tests {
     use super::*;
 
     fn proposals(sizes: &[usize]) -> Vec<Proposal> {
+        let queue = Arc::new(Semaphore::new(sizes.len()));
         let proposal = |bytes: &usize| {
             let request = Request::Put(PutRequest::default());
-            Proposal { request, bytes: *bytes, answer: oneshot::channel().0 }
+            let room = Arc::clone(&queue).try_acquire_owned().unwrap();
+            Proposal { request, bytes: *bytes, room, answer: oneshot::channel().0 }
         };
         sizes.iter().map(proposal).collect()
     }

@@ -15,11 +15,12 @@ use kijabi_proto::command::command::Request;
 use kijabi_proto::etcdserverpb as pb;
 use parking_lot::RwLock;
 use prost::Message as _;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Config;
 use crate::drivers::DatabaseSize;
 use crate::error::Error;
+use crate::limits::PROPOSAL_QUEUE_BYTES_MAX;
 
 /// Where the apply loop publishes events: the watch hub.
 pub(crate) trait EventSink: Send + Sync + 'static {
@@ -47,6 +48,8 @@ pub(crate) struct Standing {
 pub(crate) struct Proposal {
     pub(crate) request: Request,
     pub(crate) bytes: usize,
+    /// Its part of the queue's bytes, given back when it leaves the queue.
+    pub(crate) room: OwnedSemaphorePermit,
     pub(crate) answer: oneshot::Sender<Result<Outcome, Error>>,
 }
 
@@ -63,6 +66,7 @@ struct Inner {
     member_id: u64,
     machine: Arc<RwLock<Machine>>,
     proposals: mpsc::Sender<Proposal>,
+    proposal_room: Arc<Semaphore>,
     barriers: mpsc::Sender<BarrierWaiter>,
     standing: watch::Receiver<Standing>,
     compacted: watch::Receiver<i64>,
@@ -110,6 +114,7 @@ impl Store {
             member_id,
             machine,
             proposals,
+            proposal_room: Arc::new(Semaphore::new(PROPOSAL_QUEUE_BYTES_MAX)),
             barriers,
             standing,
             compacted,
@@ -139,13 +144,18 @@ impl Store {
         if standing.committed_index.saturating_sub(standing.applied_index) > APPLY_GAP_MAX {
             return Err(Error::TooManyRequests);
         }
+        // A request above the queue's size has been refused above: the limit is far below it.
+        let claim = u32::try_from(bytes.min(PROPOSAL_QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.0.proposal_room)
+            .try_acquire_many_owned(claim)
+            .map_err(|_full| Error::TooManyRequests)?;
         let (answer, outcome) = oneshot::channel();
-        self.0.proposals.try_send(Proposal { request, bytes, answer }).map_err(
-            |error| match error {
+        self.0.proposals.try_send(Proposal { request, bytes, room, answer }).map_err(|error| {
+            match error {
                 mpsc::error::TrySendError::Full(_) => Error::TooManyRequests,
                 mpsc::error::TrySendError::Closed(_) => Error::Stopped,
-            },
-        )?;
+            }
+        })?;
         match tokio::time::timeout(self.0.config.request_timeout(), outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_dropped)) => Err(Error::Stopped),

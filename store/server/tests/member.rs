@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use etcd_client::{
-    AlarmAction, AlarmType, Client, CompactionOptions, GetOptions, PutOptions, WatchOptions,
+    AlarmAction, AlarmOptions, AlarmType, Client, CompactionOptions, DeleteOptions, GetOptions,
+    PutOptions, WatchOptions,
 };
 use kijabi_server::{Config, Member};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -165,9 +166,20 @@ async fn a_full_database_refuses_puts_until_the_alarm_is_off() {
     let (status, body) = get(&member, "/health").await;
     assert_eq!((status, body.trim()), (503, "{\"health\":\"false\",\"reason\":\"ALARM NOSPACE\"}"));
     assert_eq!(get(&member, "/health?exclude=NOSPACE").await.0, 200);
-    // Reads and deletes still work.
+    // Reads and deletes still work, and the operator's way out does: delete, compact, defragment,
+    // disarm.
     client.get("k0", None).await.unwrap();
-    client.delete("k0", None).await.unwrap();
+    let all = DeleteOptions::new().with_prefix();
+    let deleted = client.delete("k", Some(all)).await.unwrap();
+    let revision = deleted.header().unwrap().revision();
+    client.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
+    client.defragment().await.unwrap();
+    let mut raised_by = AlarmOptions::new();
+    raised_by.with_member(alarms.alarms()[0].member_id());
+    let disarmed = client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(raised_by)).await;
+    assert_eq!(disarmed.unwrap().alarms().len(), 1);
+    client.put("k0", value, None).await.unwrap();
+    assert_eq!(get(&member, "/health").await.0, 200);
     member.shutdown().await;
 }
 

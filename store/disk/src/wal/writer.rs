@@ -33,6 +33,15 @@ pub(crate) struct Writer {
     buffer: Vec<u8>,
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = WalError::Failed("the raft log's writer panicked".into());
+            self.shared.fail(&error, Vec::new());
+        }
+    }
+}
+
 // === impl Writer ===
 
 impl Writer {

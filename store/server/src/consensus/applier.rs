@@ -95,6 +95,10 @@ impl Applier {
 
     /// A copy of the state as it is now, for a backup.
     pub(crate) async fn checkpoint(&self) -> Result<Checkpoint, StateError> {
+        // Most of it reaches the disk while entries are still being applied.
+        let state = self.state();
+        let flushed = kijabi_base::tasks::blocking(move || state.flush()).await;
+        flushed.map_err(|error| StateError(error.to_string()))??;
         let _applying = self.0.applying.lock().await;
         let (home, state) = (self.0.home.clone(), self.state());
         let name = format!("backup-{}", kijabi_base::rng::positive_i64());

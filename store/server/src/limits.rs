@@ -1,0 +1,5 @@
+//! The bounds of a member that are nobody else's; the store's common ones are in
+//! `kijabi_base::limits`.
+
+/// Bytes of requests that wait for the batcher; more are refused with `too many requests`.
+pub(crate) const PROPOSAL_QUEUE_BYTES_MAX: usize = 256 << 20;
