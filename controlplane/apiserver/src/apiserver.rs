@@ -106,7 +106,9 @@ impl ApiServer {
         let issuer = config.service_account_issuer.clone();
         let public = Issuer::new(&issuer, &pki.server_url(), &key);
         let tokens = Arc::new(Tokens::new(key, issuer, objects.clone()));
-        let handlers = Handlers::with_tokens(registry.clone(), chain, tokens.clone());
+        let authorizer = Authorizer::new(objects.clone());
+        let handlers =
+            Handlers::with_identities(registry.clone(), chain, tokens.clone(), authorizer.clone());
         let resources: Arc<dyn ResourceHandler> = Arc::new(handlers);
         let logs = Logs::new(objects.clone(), &pki, config.allow_loopback_nodes)?;
         let openapi = Arc::new(OpenApi::default());
@@ -119,7 +121,7 @@ impl ApiServer {
         let metrics = Arc::new(Metrics::new(GIT_VERSION)?);
         let filters = Arc::new(Filters {
             authenticator: Authenticator::new(tokens, config.anonymous_auth),
-            authorizer: Authorizer::new(objects),
+            authorizer,
             in_flight: InFlight::new(config.read_only_in_flight_max, config.mutating_in_flight_max),
             metrics: metrics.clone(),
             router: Router {

@@ -419,3 +419,48 @@ async fn an_agent_with_a_foreign_certificate_is_not_asked() {
     assert_eq!(code, 500, "{status}");
     assert!(status["message"].as_str().unwrap().contains("tls: "), "{status}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anyone_may_ask_who_he_is_and_what_he_may() {
+    let cluster = Cluster::start(|_| {}).await;
+    let alice = cluster.client("alice", Some("devs"));
+    let (code, me) =
+        alice.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", json!({})).await;
+    assert_eq!(code, 201, "{me}");
+    let want = json!({"username": "alice", "groups": ["devs", "system:authenticated"]});
+    assert_eq!(me["status"]["userInfo"], want);
+
+    let own = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let pods = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    assert_eq!(alice.post(own, pods.clone()).await.1["status"], json!({"allowed": false}));
+    assert_eq!(cluster.admin().post(own, pods).await.1["status"], json!({"allowed": true}));
+    let path = json!({"spec": {"nonResourceAttributes": {"verb": "get", "path": "/version"}}});
+    assert_eq!(alice.post(own, path).await.1["status"], json!({"allowed": true}));
+    let (code, status) = alice.post(own, json!({"spec": {}})).await;
+    assert_eq!(code, 422, "{status}");
+
+    let others = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let scheduler = json!({"spec": {"user": "system:kube-scheduler", "resourceAttributes":
+        {"verb": "create", "resource": "pods", "subresource": "binding", "namespace": "g"}}});
+    assert_eq!(alice.post(others, scheduler.clone()).await.0, 403);
+    let (_, answer) = cluster.admin().post(others, scheduler).await;
+    assert_eq!(answer["status"], json!({"allowed": true}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_judged_for_the_audience_that_asks() {
+    let cluster = Cluster::start(|_| {}).await;
+    let admin = cluster.admin();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    admin.post(accounts, json!({"metadata": {"name": "robot"}})).await;
+    let ask = json!({"spec": {"audiences": ["vault"]}});
+    let (_, answer) = admin.post(&format!("{accounts}/robot/token"), ask).await;
+    let token = answer["status"]["token"].as_str().unwrap();
+    assert_eq!(cluster.stranger().with_token(token).get("/api").await.0, 401);
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let review = |audience: &str| json!({"spec": {"token": token, "audiences": [audience]}});
+    let (_, good) = admin.post(reviews, review("vault")).await;
+    assert_eq!(good["status"]["user"]["username"], "system:serviceaccount:default:robot");
+    let (_, bad) = admin.post(reviews, review("other")).await;
+    assert_eq!(bad["status"], json!({"user": {}, "error": "invalid bearer token"}));
+}

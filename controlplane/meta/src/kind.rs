@@ -371,6 +371,61 @@ pub static KINDS: &[Kind] = &[
         columns: table::EVENT,
         ..COMMON
     },
+    // Reviews are questions: like bindings, they are created and not kept.
+    Kind {
+        group: "authentication.k8s.io",
+        kind: "SelfSubjectReview",
+        plural: "selfsubjectreviews",
+        singular: "selfsubjectreview",
+        namespaced: false,
+        verbs: CREATE,
+        schema: "io.k8s.api.authentication.v1.SelfSubjectReview",
+        strategy: &kinds::binding::Binding,
+        ..COMMON
+    },
+    Kind {
+        group: "authentication.k8s.io",
+        kind: "TokenReview",
+        plural: "tokenreviews",
+        singular: "tokenreview",
+        namespaced: false,
+        verbs: CREATE,
+        schema: "io.k8s.api.authentication.v1.TokenReview",
+        strategy: &kinds::binding::Binding,
+        ..COMMON
+    },
+    Kind {
+        group: "authorization.k8s.io",
+        kind: "LocalSubjectAccessReview",
+        plural: "localsubjectaccessreviews",
+        singular: "localsubjectaccessreview",
+        verbs: CREATE,
+        schema: "io.k8s.api.authorization.v1.LocalSubjectAccessReview",
+        strategy: &kinds::binding::Binding,
+        ..COMMON
+    },
+    Kind {
+        group: "authorization.k8s.io",
+        kind: "SelfSubjectAccessReview",
+        plural: "selfsubjectaccessreviews",
+        singular: "selfsubjectaccessreview",
+        namespaced: false,
+        verbs: CREATE,
+        schema: "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
+        strategy: &kinds::binding::Binding,
+        ..COMMON
+    },
+    Kind {
+        group: "authorization.k8s.io",
+        kind: "SubjectAccessReview",
+        plural: "subjectaccessreviews",
+        singular: "subjectaccessreview",
+        namespaced: false,
+        verbs: CREATE,
+        schema: "io.k8s.api.authorization.v1.SubjectAccessReview",
+        strategy: &kinds::binding::Binding,
+        ..COMMON
+    },
     Kind {
         group: "coordination.k8s.io",
         kind: "Lease",
@@ -717,7 +772,15 @@ mod tests {
     #[test]
     fn groups_come_in_the_order_of_kubernetes() {
         let names: Vec<_> = groups().into_iter().map(|(group, _)| group).collect();
-        let wanted = ["", "apps", "events.k8s.io", "coordination.k8s.io", "discovery.k8s.io"];
+        let wanted = [
+            "",
+            "apps",
+            "events.k8s.io",
+            "authentication.k8s.io",
+            "authorization.k8s.io",
+            "coordination.k8s.io",
+            "discovery.k8s.io",
+        ];
         assert_eq!(names, wanted);
     }
 

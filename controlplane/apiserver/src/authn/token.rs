@@ -97,11 +97,28 @@ impl Tokens {
         Ok((token, expires))
     }
 
-    /// Whose token this is; `None` if it does not hold.
+    /// Whose token this is; `None` if it does not hold here.
     pub async fn authenticate(&self, token: &str) -> Result<Option<User>, ApiError> {
+        let here = std::slice::from_ref(&self.issuer);
+        Ok(self.authenticate_for(token, here).await?.map(|(user, _)| user))
+    }
+
+    /// Whose token this is, and for which of `audiences`; `None` if for none or it does not hold.
+    pub async fn authenticate_for(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<Option<(User, Vec<String>)>, ApiError> {
         let Some(claims) = self.key.verify(token).filter(|claims| self.is_timely(claims)) else {
             return Ok(None);
         };
+        let named = |one: &&String| {
+            claims["aud"].as_array().is_some_and(|all| all.iter().any(|aud| aud == one.as_str()))
+        };
+        let fitting: Vec<String> = audiences.iter().filter(named).cloned().collect();
+        if fitting.is_empty() {
+            return Ok(None);
+        }
         let private = &claims[PRIVATE];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (namespace, account) = (text(&private["namespace"]), &private["serviceaccount"]);
@@ -141,17 +158,13 @@ impl Tokens {
             }
         }
         let groups = vec![SERVICE_ACCOUNTS.into(), format!("{SERVICE_ACCOUNTS}:{namespace}")];
-        Ok(Some(User { name: subject, uid, groups, extra }))
+        Ok(Some((User { name: subject, uid, groups, extra }, fitting)))
     }
 
     fn is_timely(&self, claims: &Value) -> bool {
         let now = now_seconds();
         let seconds = |claim: &str| claims[claim].as_i64();
-        let for_us = claims["aud"]
-            .as_array()
-            .is_some_and(|all| all.iter().any(|one| one == self.issuer.as_str()));
         claims["iss"] == self.issuer.as_str()
-            && for_us
             && seconds("exp").is_some_and(|end| now < end + LEEWAY_SECONDS)
             && seconds("nbf").is_none_or(|start| start <= now + LEEWAY_SECONDS)
     }

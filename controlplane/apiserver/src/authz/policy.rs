@@ -6,6 +6,18 @@
 use crate::request::RequestInfo;
 use crate::user::{AUTHENTICATED, NODES, SERVICE_ACCOUNTS, UNAUTHENTICATED, User};
 
+/// What everyone with an identity may ask.
+const BASIC: &[Rule] = &[
+    rule(&["create"], &["authentication.k8s.io"], &["selfsubjectreviews"]),
+    rule(&["create"], &["authorization.k8s.io"], &["selfsubjectaccessreviews"]),
+];
+
+/// For those who let others in by the API server's word.
+const DELEGATOR: &[Rule] = &[
+    rule(&["create"], &["authentication.k8s.io"], &["tokenreviews"]),
+    rule(&["create"], &["authorization.k8s.io"], &["subjectaccessreviews"]),
+];
+
 /// Verbs on resources of groups; with `names`, on those objects only.
 struct Rule {
     verbs: &'static [&'static str],
@@ -173,13 +185,16 @@ pub(super) fn allows(user: &User, info: &RequestInfo) -> bool {
     }
     let mut roles: Vec<&[Rule]> = Vec::new();
     match user.name.as_str() {
-        "system:kube-scheduler" => roles.push(SCHEDULER),
-        "system:kube-controller-manager" => roles.push(CONTROLLER_MANAGER),
+        "system:kube-scheduler" => roles.extend([SCHEDULER, DELEGATOR]),
+        "system:kube-controller-manager" => roles.extend([CONTROLLER_MANAGER, DELEGATOR]),
         "system:kube-proxy" => roles.push(PROXY),
         _ => {}
     }
     if user.is_in(NODES) && user.node().is_some() {
-        roles.push(NODE);
+        roles.extend([NODE, DELEGATOR]);
+    }
+    if user.is_in(AUTHENTICATED) {
+        roles.push(BASIC);
     }
     if let Some(("kube-system", name)) = user.service_account() {
         roles.extend(CONTROLLERS.iter().filter(|(one, _)| *one == name).map(|(_, rules)| rules));

@@ -3,9 +3,11 @@
 //! Owns: the two counts. Must not know: whose request it is, but that administrators' requests are
 //! never refused. A newcomer's trap: watches and streams are not counted; they would fill the room.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::exchange::{self, ApiRequest, Response};
 use crate::metrics::Metrics;
@@ -15,43 +17,71 @@ use crate::user::MASTERS;
 /// The two rooms.
 #[derive(Debug)]
 pub struct InFlight {
-    read_only: Semaphore,
-    mutating: Semaphore,
-    sizes: (usize, usize),
+    read_only: Room,
+    mutating: Room,
+}
+
+#[derive(Debug)]
+struct Room {
+    kind: &'static str,
+    size: usize,
+    places: Arc<Semaphore>,
+}
+
+/// A place in a room, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    permit: Option<OwnedSemaphorePermit>,
+    kind: &'static str,
+    size: usize,
+    places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl InFlight {
     /// Rooms of the given sizes.
     pub fn new(read_only: usize, mutating: usize) -> Self {
-        Self {
-            read_only: Semaphore::new(read_only),
-            mutating: Semaphore::new(mutating),
-            sizes: (read_only, mutating),
-        }
+        let room = |kind, size| Room { kind, size, places: Arc::new(Semaphore::new(size)) };
+        Self { read_only: room("readOnly", read_only), mutating: room("mutating", mutating) }
     }
 
-    /// Whether the request is let in without being counted.
+    /// Whether the request is let in even when there is no place.
     pub(super) fn is_exempt(request: &ApiRequest) -> bool {
         request.user.is_in(MASTERS)
     }
 
-    /// A place until it is dropped, `None` if there is no more.
-    pub(super) fn enter(
-        &self,
-        info: &RequestInfo,
-        metrics: &Metrics,
-    ) -> Option<SemaphorePermit<'_>> {
-        let (room, size, kind) = if info.is_read_only() {
-            (&self.read_only, self.sizes.0, "readOnly")
-        } else {
-            (&self.mutating, self.sizes.1, "mutating")
+    /// A place, `None` if there is no more.
+    pub(super) fn enter(&self, info: &RequestInfo, metrics: &Arc<Metrics>) -> Option<Place> {
+        let room = if info.is_read_only() { &self.read_only } else { &self.mutating };
+        let permit = room.places.clone().try_acquire_owned().ok()?;
+        let place = Place {
+            permit: Some(permit),
+            kind: room.kind,
+            size: room.size,
+            places: room.places.clone(),
+            metrics: metrics.clone(),
         };
-        let place = room.try_acquire().ok();
-        metrics.set_in_flight(kind, size - room.available_permits());
-        if place.is_none() {
-            metrics.dropped(kind);
-        }
-        place
+        place.show();
+        Some(place)
+    }
+
+    /// Counts a request that got no place.
+    pub(super) fn count_dropped(&self, info: &RequestInfo, metrics: &Metrics) {
+        let room = if info.is_read_only() { &self.read_only } else { &self.mutating };
+        metrics.dropped(room.kind);
+    }
+}
+
+impl Place {
+    fn show(&self) {
+        self.metrics.set_in_flight(self.kind, self.size - self.places.available_permits());
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.permit.take();
+        self.show();
     }
 }
 
@@ -71,14 +101,18 @@ mod tests {
 
     #[test]
     fn reads_and_writes_have_rooms_of_their_own() {
-        let metrics = Metrics::new("v1").unwrap();
+        let metrics = Arc::new(Metrics::new("v1").unwrap());
         let rooms = InFlight::new(1, 1);
         let info = |method| RequestInfo::parse(&method, "/api/v1/pods", None).unwrap();
         let read = rooms.enter(&info(Method::GET), &metrics);
         assert!(read.is_some());
         assert!(rooms.enter(&info(Method::GET), &metrics).is_none());
         assert!(rooms.enter(&info(Method::POST), &metrics).is_some());
+        let shown = || String::from_utf8(metrics.render()).unwrap();
+        let busy = "apiserver_current_inflight_requests{request_kind=\"readOnly\"} 1";
+        assert!(shown().contains(busy), "{}", shown());
         drop(read);
+        assert!(!shown().contains(busy), "{}", shown());
         assert!(rooms.enter(&info(Method::GET), &metrics).is_some());
     }
 }

@@ -110,14 +110,12 @@ impl Filters {
     ) -> Result<Response, ApiError> {
         request.user = self.who(peer, &request.info, &mut request.headers).await?;
         let long_running = request.info.is_long_running();
-        let _room = if long_running || InFlight::is_exempt(&request) {
-            None
-        } else {
-            match self.in_flight.enter(&request.info, &self.metrics) {
-                Some(room) => Some(room),
-                None => return Ok(inflight::too_many()),
-            }
-        };
+        let place =
+            if long_running { None } else { self.in_flight.enter(&request.info, &self.metrics) };
+        if place.is_none() && !long_running && !InFlight::is_exempt(&request) {
+            self.in_flight.count_dropped(&request.info, &self.metrics);
+            return Ok(inflight::too_many());
+        }
         self.authorizer.authorize(&request.user, &request.info).await?;
         let info = request.info.clone();
         if long_running {
