@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::check;
-use super::look::{Change, Look, bump_generation_if, same};
+use super::look::{Change, Look, Repeats, bump_generation_if, same};
 use super::show;
 use crate::field::FieldError;
 use crate::kind::Strategy;
@@ -162,10 +162,11 @@ fn hints(path: &str, hints: &Value) -> Vec<FieldError> {
             errors.push(check::too_many(&path, all.len(), most));
             continue;
         }
+        let repeats = Repeats::by(all, "name");
         for (index, one) in all.iter().enumerate() {
             let path = format!("{path}[{index}].name");
             let name = one.text("name");
-            if all.iter().take(index).any(|before| before.text("name") == name) {
+            if repeats.at(index) {
                 errors.push(FieldError::duplicate(path, &name.into()));
             } else if list == "forZones" {
                 errors.extend(check::texts(&path, name, crate::name::label_value(name)));

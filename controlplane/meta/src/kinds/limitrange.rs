@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::check;
-use super::look::{Change, Look};
+use super::look::{Change, Look, Repeats};
 use super::pod::resources::amount;
 use super::show;
 use crate::field::FieldError;
@@ -48,11 +48,12 @@ impl Strategy for LimitRange {
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let limits = object.get_or_null("spec").list("limits");
+        let repeats = Repeats::by(limits, "type");
         for (index, limit) in limits.iter().enumerate() {
             let path = format!("spec.limits[{index}]");
             let kind = limit.text("type");
             errors.extend(limit_type(&format!("{path}.type"), kind));
-            if limits.iter().take(index).any(|before| before.text("type") == kind) {
+            if repeats.at(index) {
                 errors.push(FieldError::duplicate(format!("{path}.type"), &kind.into()));
             }
             if kind == "Pod" {

@@ -162,6 +162,28 @@ pub(crate) fn same(left: &Value, right: &Value) -> bool {
     }
 }
 
+/// Which items of a list have a key that an earlier item has.
+#[derive(Debug)]
+pub(crate) struct Repeats(Vec<bool>);
+
+impl Repeats {
+    /// Looks through a list once: lists come from clients and may be long.
+    pub(crate) fn of<K: Ord>(items: &[Value], key: impl Fn(&Value) -> K) -> Self {
+        let mut seen = std::collections::BTreeSet::new();
+        Self(items.iter().map(|item| !seen.insert(key(item))).collect())
+    }
+
+    /// The same by a text field.
+    pub(crate) fn by(items: &[Value], field: &str) -> Self {
+        Self::of(items, |item| item.text(field).to_owned())
+    }
+
+    /// Whether the item at `index` is a repetition.
+    pub(crate) fn at(&self, index: usize) -> bool {
+        self.0.get(index) == Some(&true)
+    }
+}
+
 /// Adds one to the generation when `spec` changed, else keeps the old one.
 pub(crate) fn bump_generation_if(changed: bool, object: &mut Value, old: &Value) {
     let generation = old.get_or_null("metadata").int("generation");

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::check;
-use super::look::{Change, Look, same};
+use super::look::{Change, Look, Repeats, same};
 use super::show::{self, NONE, UNKNOWN, or};
 use crate::field::FieldError;
 use crate::kind::Strategy;
@@ -155,8 +155,9 @@ fn address<'a>(status: &'a Value, kind: &str) -> &'a str {
 fn addresses(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let all = object.get_or_null("status").list("addresses");
+    let repeats = Repeats::of(all, ToString::to_string);
     for (index, one) in all.iter().enumerate() {
-        if all.iter().take(index).any(|before| before == one) {
+        if repeats.at(index) {
             errors.push(FieldError::duplicate(format!("status.addresses[{index}]"), one));
         }
     }
@@ -194,6 +195,8 @@ fn pod_cidrs(spec: &Value) -> Vec<FieldError> {
 fn taints(spec: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let all = spec.list("taints");
+    let repeats =
+        Repeats::of(all, |one| (one.text("key").to_owned(), one.text("effect").to_owned()));
     for (index, taint) in all.iter().enumerate() {
         let path = format!("spec.taints[{index}]");
         errors.extend(check::qualified_name(&format!("{path}.key"), taint.text("key")));
@@ -204,10 +207,7 @@ fn taints(spec: &Value) -> Vec<FieldError> {
             crate::name::label_value(value),
         ));
         errors.extend(effect(&format!("{path}.effect"), taint.text("effect"), false));
-        let twin = |before: &&Value| {
-            before.text("key") == taint.text("key") && before.text("effect") == taint.text("effect")
-        };
-        if all.iter().take(index).any(|before| twin(&before)) {
+        if repeats.at(index) {
             let mut error = FieldError::duplicate(path, taint);
             error.message.push_str(": taints must be unique by key and effect pair");
             errors.push(error);

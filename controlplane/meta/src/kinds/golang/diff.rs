@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 const CONTEXT: usize = 3;
+/// Most steps spent on matching; what is left then counts as changed.
+const STEPS_MAX: usize = 20_000_000;
 
 /// The lines of `a` that became the lines of `b`, with three lines about each change.
 pub(crate) fn unified(a: &str, b: &str) -> String {
@@ -114,8 +116,9 @@ fn blocks(a: &[&str], b: &[&str]) -> Vec<Block> {
     }
     let mut found = BTreeSet::new();
     let mut todo = vec![(0, a.len(), 0, b.len())];
+    let mut steps = STEPS_MAX;
     while let Some((a_from, a_to, b_from, b_to)) = todo.pop() {
-        let block = longest(a, b, &places, (a_from, a_to), (b_from, b_to));
+        let block = longest(a, b, &places, (a_from, a_to), (b_from, b_to), &mut steps);
         if block.length == 0 {
             continue;
         }
@@ -143,12 +146,19 @@ fn longest(
     places: &BTreeMap<&str, Vec<usize>>,
     (a_from, a_to): (usize, usize),
     (b_from, b_to): (usize, usize),
+    steps: &mut usize,
 ) -> Block {
     let mut best = Block { a: a_from, b: b_from, length: 0 };
     let mut lengths: BTreeMap<usize, usize> = BTreeMap::new();
-    for (index, line) in a.iter().enumerate().take(a_to).skip(a_from) {
+    for (offset, line) in a.get(a_from..a_to).unwrap_or(&[]).iter().enumerate() {
+        let index = a_from + offset;
+        *steps = steps.saturating_sub(1);
         let mut next = BTreeMap::new();
         for at in places.get(line).into_iter().flatten().copied() {
+            *steps = steps.saturating_sub(1);
+            if *steps == 0 {
+                return best;
+            }
             if at < b_from {
                 continue;
             }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{container_check, placement_check, resource_check, security_check, volume_check};
 use crate::field::FieldError;
 use crate::kinds::check;
-use crate::kinds::look::Look;
+use crate::kinds::look::{Look, Repeats};
 
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
@@ -156,10 +156,11 @@ fn os(os: &Value, path: &str) -> Vec<FieldError> {
 fn resource_claims(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let claims = spec.list("resourceClaims");
+    let repeats = Repeats::by(claims, "name");
     for (index, claim) in claims.iter().enumerate() {
         let path = format!("{path}[{index}]");
         let name = claim.text("name");
-        if claims.iter().take(index).any(|before| before.text("name") == name) {
+        if repeats.at(index) {
             errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
         } else if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));

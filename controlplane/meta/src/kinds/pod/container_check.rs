@@ -20,7 +20,7 @@ pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
 /// What the checks of one container need to know of its pod.
 struct Pod<'a> {
     volumes: &'a Volumes<'a>,
-    claims: Vec<&'a str>,
+    claims: BTreeSet<&'a str>,
     host_users: bool,
     restart_policy: &'a str,
     grace_seconds: Option<i64>,
@@ -126,6 +126,7 @@ fn ephemeral<'a>(
         "restartPolicy",
     ];
     let detail = "cannot be set for an Ephemeral Container";
+    let others = names.clone();
     let mut errors = Vec::new();
     for (index, one) in spec.list("ephemeralContainers").iter().enumerate() {
         let path = format!("{path}[{index}]");
@@ -135,8 +136,7 @@ fn ephemeral<'a>(
             errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
         }
         let target = one.text("targetContainerName");
-        let has = |list: &str| spec.list(list).iter().any(|two| two.text("name") == target);
-        if !target.is_empty() && !has("containers") && !has("initContainers") {
+        if !target.is_empty() && !others.contains(target) {
             let path = format!("{path}.targetContainerName");
             errors.push(FieldError::not_found(path, &target.into()));
         }
@@ -275,10 +275,16 @@ fn host_port_conflicts(containers: &[Value], path: &str) -> Vec<FieldError> {
     errors
 }
 
+/// One text field of all items of a list.
+fn texts_of<'a>(owner: &'a Value, list: &str, field: &str) -> BTreeSet<&'a str> {
+    owner.list(list).iter().map(|one| one.text(field)).collect()
+}
+
 fn mounts(container: &Value, pod: &Pod<'_>, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut places = BTreeSet::new();
-    let devices = container.list("volumeDevices");
+    let device_names = texts_of(container, "volumeDevices", "name");
+    let device_paths = texts_of(container, "volumeDevices", "devicePath");
     for (index, mount) in container.list("volumeMounts").iter().enumerate() {
         let whole = path;
         let path = format!("{path}[{index}]");
@@ -296,11 +302,11 @@ fn mounts(container: &Value, pod: &Pod<'_>, path: &str) -> Vec<FieldError> {
             let at = format!("{path}.mountPath");
             errors.push(check::invalid(at, place, "must be unique"));
         }
-        if devices.iter().any(|device| device.text("name") == name) {
+        if device_names.contains(name) {
             let detail = "must not already exist in volumeDevices";
             errors.push(check::invalid(format!("{path}.name"), name, detail));
         }
-        if devices.iter().any(|device| device.text("devicePath") == place) {
+        if device_paths.contains(place) {
             let detail = "must not already exist as a path in volumeDevices";
             errors.push(check::invalid(format!("{path}.mountPath"), place, detail));
         }
@@ -360,7 +366,8 @@ fn propagation(mount: &Value, container: &Value, path: &str) -> Vec<FieldError> 
 fn devices(container: &Value, pod: &Pod<'_>, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
-    let mounts = container.list("volumeMounts");
+    let mount_names = texts_of(container, "volumeMounts", "name");
+    let mount_paths = texts_of(container, "volumeMounts", "mountPath");
     for (index, device) in container.list("volumeDevices").iter().enumerate() {
         let path = format!("{path}[{index}]");
         let (name, place) = (device.text("name"), device.text("devicePath"));
@@ -386,11 +393,11 @@ fn devices(container: &Value, pod: &Pod<'_>, path: &str) -> Vec<FieldError> {
             errors.push(check::invalid(at_path.clone(), place, "must be unique"));
         }
         errors.extend(no_backsteps(&at_path, place));
-        if mounts.iter().any(|mount| mount.text("name") == name) {
+        if mount_names.contains(name) {
             let detail = "must not already exist in volumeMounts";
             errors.push(check::invalid(at_name, name, detail));
         }
-        if mounts.iter().any(|mount| mount.text("mountPath") == place) {
+        if mount_paths.contains(place) {
             let detail = "must not already exist as a path in volumeMounts";
             errors.push(check::invalid(at_path, place, detail));
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::field::FieldError;
 use crate::kinds::check;
-use crate::kinds::look::Look;
+use crate::kinds::look::{Look, Repeats};
 use crate::kinds::node;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -203,10 +203,11 @@ pub(super) fn tolerations(spec: &Value, path: &str) -> Vec<FieldError> {
 pub(super) fn scheduling_gates(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let gates = spec.list("schedulingGates");
+    let repeats = Repeats::by(gates, "name");
     for (index, gate) in gates.iter().enumerate() {
         let (path, name) = (format!("{path}[{index}]"), gate.text("name"));
         errors.extend(check::qualified_name(&path, name));
-        if gates.iter().take(index).any(|before| before.text("name") == name) {
+        if repeats.at(index) {
             errors.push(FieldError::duplicate(path, &name.into()));
         }
     }
@@ -217,6 +218,9 @@ pub(super) fn scheduling_gates(spec: &Value, path: &str) -> Vec<FieldError> {
 pub(super) fn spread(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let all = spec.list("topologySpreadConstraints");
+    let repeats = Repeats::of(all, |one| {
+        (one.text("topologyKey").to_owned(), one.text("whenUnsatisfiable").to_owned())
+    });
     let positive = |path: String, value: i64| {
         let wrong = value <= 0;
         wrong.then(|| FieldError::invalid(path, &value.into(), "must be greater than zero"))
@@ -228,10 +232,7 @@ pub(super) fn spread(spec: &Value, path: &str) -> Vec<FieldError> {
         errors.extend(topology_key(one, &path));
         let whens = ["DoNotSchedule", "ScheduleAnyway"];
         errors.extend(check::one_of(&format!("{path}.whenUnsatisfiable"), when, &whens));
-        let twin = |before: &Value| {
-            before.text("topologyKey") == key && before.text("whenUnsatisfiable") == when
-        };
-        if all.iter().take(index).any(twin) {
+        if repeats.at(index) {
             let path = format!("{path}.{{topologyKey, whenUnsatisfiable}}");
             errors.push(FieldError::duplicate(path, &format!("{{{key}, {when}}}").into()));
         }

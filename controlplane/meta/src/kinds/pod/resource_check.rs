@@ -4,12 +4,14 @@
 //! newcomer's trap: extended resources (`example.com/gpu`) and huge pages cannot be overcommitted,
 //! so their request must equal their limit.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::resources::{amount, container_requests};
 use crate::field::FieldError;
 use crate::kinds::check;
-use crate::kinds::look::Look;
+use crate::kinds::look::{Look, Repeats};
 
 const STANDARD: &[&str] = &[
     "cpu",
@@ -113,7 +115,7 @@ pub(crate) fn quantity_of(path: &str, name: &str, value: &Value) -> Vec<FieldErr
 }
 
 /// The `resources` of a container.
-pub(super) fn container(resources: &Value, claims: &[&str], path: &str) -> Vec<FieldError> {
+pub(super) fn container(resources: &Value, claims: &BTreeSet<&str>, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (name, value) in resources.entries("limits") {
         let path = format!("{path}.limits[{name}]");
@@ -133,17 +135,18 @@ pub(super) fn container(resources: &Value, claims: &[&str], path: &str) -> Vec<F
     if any(is_huge_page) && !any(|name| matches!(name, "cpu" | "memory")) {
         errors.push(FieldError::forbidden(path, "HugePages require cpu or memory"));
     }
-    for (index, claim) in resources.list("claims").iter().enumerate() {
+    let asked = resources.list("claims");
+    let repeats =
+        Repeats::of(asked, |one| (one.text("name").to_owned(), one.text("request").to_owned()));
+    for (index, claim) in asked.iter().enumerate() {
         let (name, request) = (claim.text("name"), claim.text("request"));
         let path = format!("{path}.claims[{index}]");
-        let twin =
-            |before: &&Value| before.text("name") == name && before.text("request") == request;
         if name.is_empty() {
             errors.push(FieldError::required(path, ""));
-        } else if resources.list("claims").iter().take(index).any(|before| twin(&before)) {
+        } else if repeats.at(index) {
             let key = if request.is_empty() { name.into() } else { format!("{name}/{request}") };
             errors.push(FieldError::duplicate(path, &key.into()));
-        } else if !claims.contains(&name) {
+        } else if !claims.contains(name) {
             errors.push(FieldError::not_found(path, &name.into()));
         }
     }
@@ -272,8 +275,10 @@ mod tests {
             ),
             (json!({"claims": [{"name": "c"}]}), vec!["r.claims[0]: Not found: \"c\""]),
         ] {
-            let got: Vec<_> =
-                container(&resources, &[], "r").iter().map(ToString::to_string).collect();
+            let got: Vec<_> = container(&resources, &BTreeSet::new(), "r")
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             assert_eq!(got, wanted, "{resources}");
         }
     }

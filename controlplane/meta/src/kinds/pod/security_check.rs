@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::volume_check::descending_path;
 use crate::field::FieldError;
-use crate::kinds::look::Look;
+use crate::kinds::look::{Look, Repeats};
 use crate::kinds::{check, golang};
 
 const ID_MAX: i64 = i32::MAX as i64;
@@ -107,6 +107,7 @@ fn sysctls(spec: &Value, path: &str) -> Vec<FieldError> {
     const FORMAT: &str = "([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
     let mut errors = Vec::new();
     let all = spec.get_or_null("securityContext").list("sysctls");
+    let repeats = Repeats::by(all, "name");
     for (index, one) in all.iter().enumerate() {
         let name = one.text("name");
         let at = format!("{path}[{index}].name");
@@ -118,7 +119,7 @@ fn sysctls(spec: &Value, path: &str) -> Vec<FieldError> {
             let detail = format!("must have at most 253 characters and match regex ^{FORMAT}$");
             errors.push(check::invalid(at.clone(), name, &detail));
         }
-        if all.iter().take(index).any(|before| before.text("name") == name) {
+        if repeats.at(index) {
             errors.push(FieldError::duplicate(at.clone(), &name.into()));
         }
         let dotted = name.replace('/', ".");

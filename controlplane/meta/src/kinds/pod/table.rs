@@ -4,6 +4,8 @@
 //! Must not know: how a status comes about. A newcomer's trap: STATUS is not the phase; the last
 //! container that has something to say wins, and init containers speak before all others.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -119,11 +121,12 @@ fn add_init_containers(
     inits: &[Value],
     status: &Value,
 ) -> Option<(i64, Option<Timestamp>)> {
+    let beside: BTreeSet<&str> =
+        inits.iter().filter(|one| runs_on(one)).map(|one| one.text("name")).collect();
     let (mut restarts_beside, mut last_beside) = (0, None);
     let mut initializing = false;
     for (index, one) in status.list("initContainerStatuses").iter().enumerate() {
-        let runs_on =
-            inits.iter().any(|init| init.text("name") == one.text("name") && runs_on(init));
+        let runs_on = beside.contains(one.text("name"));
         tally.restarts += one.int("restartCount");
         tally.last_restart = tally.last_restart.max(last_end(one));
         if runs_on {

@@ -4,6 +4,8 @@
 //! containers, which have paths of their own. A newcomer's trap: the refusal shows a diff of
 //! Kubernetes' internal form of the spec, so it is made from that form.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::resources::qos_class;
@@ -90,19 +92,20 @@ fn only_more_tolerations(spec: &Value, before: &Value) -> Option<FieldError> {
     let plain = |one: &Value| {
         let mut one = one.clone();
         one.drop_field("tolerationSeconds");
-        one
+        one.to_string()
     };
-    let new: Vec<_> = spec.list("tolerations").iter().map(plain).collect();
+    let new: BTreeSet<String> = spec.list("tolerations").iter().map(plain).collect();
     let lost = before.list("tolerations").iter().any(|old| !new.contains(&plain(old)));
     let detail = "existing toleration can not be modified except its tolerationSeconds";
     lost.then(|| FieldError::forbidden("spec.tolerations", detail))
 }
 
 fn only_fewer_gates(spec: &Value, before: &Value) -> Vec<FieldError> {
-    let old = before.list("schedulingGates");
+    let old: BTreeSet<&str> =
+        before.list("schedulingGates").iter().map(|gate| gate.text("name")).collect();
     spec.list("schedulingGates")
         .iter()
-        .filter(|gate| !old.contains(gate))
+        .filter(|gate| !old.contains(gate.text("name")))
         .map(|gate| {
             let detail = format!(
                 "only deletion is allowed, but found new scheduling gate '{}'",
@@ -176,14 +179,19 @@ fn no_resurrection(
     failures_restart: bool,
 ) -> Vec<FieldError> {
     let ended = |one: &Value| one.get_or_null("state").get_or_null("terminated").clone();
+    let alive: BTreeSet<&str> = status
+        .list(list)
+        .iter()
+        .filter(|one| !ended(one).is_object())
+        .map(|one| one.text("name"))
+        .collect();
     let mut errors = Vec::new();
     for (index, old) in before.list(list).iter().enumerate() {
         let end = ended(old);
         if !end.is_object() || (failures_restart && end.int("exitCode") != 0) {
             continue;
         }
-        let lives = |new: &&Value| new.text("name") == old.text("name") && !ended(new).is_object();
-        if status.list(list).iter().any(|new| lives(&new)) {
+        if alive.contains(old.text("name")) {
             let detail = "may not be transitioned to non-terminated state";
             let path = format!("status.{list}[{index}].state");
             errors.push(FieldError::forbidden(path, detail));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::resources::amount;
-use crate::kinds::look::Look;
+use crate::kinds::look::{Look, Repeats};
 
 /// Labels that have newer names: the old one, since when it is old, the new one.
 const OLD_LABELS: &[(&str, &str, &str)] = &[
@@ -109,9 +109,10 @@ fn of_container(container: &Value, path: &str) -> Vec<String> {
         }
     }
     let variables = container.list("env");
+    let repeats = Repeats::by(variables, "name");
     for (index, variable) in variables.iter().enumerate() {
         let name = variable.text("name");
-        if variables.iter().take(index).any(|before| before.text("name") == name) {
+        if repeats.at(index) {
             all.push(format!(
                 "{path}.env[{index}]: hides previous definition of \"{name}\", which may be dropped when using apply"
             ));

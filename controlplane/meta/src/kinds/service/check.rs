@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{is_externally_accessible, is_headless, needs_health_check_port};
 use crate::field::FieldError;
-use crate::kinds::look::Look;
+use crate::kinds::look::{Look, Repeats};
 use crate::kinds::{check, golang};
 
 const KUBELET_PORT: i64 = 10250;
@@ -217,10 +217,11 @@ fn cluster_ips(spec: &Value) -> Vec<FieldError> {
 fn families(spec: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let families = spec.list("ipFamilies");
+    let repeats = Repeats::of(families, ToString::to_string);
     for (index, family) in families.iter().enumerate() {
         let path = format!("spec.ipFamilies[{index}]");
         errors.extend(check::one_of(&path, family.as_str().unwrap_or(""), &["IPv4", "IPv6"]));
-        if families.iter().take(index).any(|before| before == family) {
+        if repeats.at(index) {
             errors.push(FieldError::duplicate(path, family));
         }
     }

@@ -7,6 +7,8 @@
 mod check;
 mod update_check;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -282,16 +284,21 @@ fn keep_what_was_allocated(spec: &mut Value, before: &Value) {
         }
     }
     if needs_node_ports(before) && needs_node_ports(spec) {
-        let used: Vec<i64> = spec.list("ports").iter().map(|one| one.int("nodePort")).collect();
+        let used: BTreeSet<i64> =
+            spec.list("ports").iter().map(|one| one.int("nodePort")).collect();
+        let key = |one: &Value| (one.int("port"), one.text("protocol").to_owned());
+        let free: BTreeMap<_, &Value> = before
+            .list("ports")
+            .iter()
+            .rev()
+            .filter(|one| !used.contains(&one.int("nodePort")))
+            .map(|one| (key(one), one))
+            .collect();
         for port in spec.items_mut("ports") {
             if port.int("nodePort") != 0 {
                 continue;
             }
-            let twin = before.list("ports").iter().find(|one| {
-                one.int("port") == port.int("port")
-                    && one.text("protocol") == port.text("protocol")
-                    && !used.contains(&one.int("nodePort"))
-            });
+            let twin = free.get(&key(port)).copied();
             if let Some(twin) = twin {
                 port.copy_field("nodePort", twin);
             }
