@@ -7,6 +7,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use kijabi_base::tasks;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
 use crate::storage::Client;
 
 /// A running etcd; dropping it ends it and removes its folder.
@@ -84,5 +88,47 @@ fn spawn(endpoint: &str, peer_url: &str, folder: &Path) -> Child {
 impl Drop for Etcd {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// A TCP proxy that can be shut: then open connections break and new ones are refused.
+pub(crate) struct Gate {
+    address: String,
+    open: watch::Sender<bool>,
+}
+
+impl Gate {
+    /// An open gate to `endpoint`.
+    pub(crate) async fn start(endpoint: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let to = endpoint.trim_start_matches("http://").to_owned();
+        let (open, is_open) = watch::channel(true);
+        tasks::spawn("gate", async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (to, mut is_open) = (to.clone(), is_open.clone());
+                if !*is_open.borrow() {
+                    continue;
+                }
+                tasks::spawn("gate-connection", async move {
+                    let Ok(mut server) = TcpStream::connect(to).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = is_open.wait_for(|open| !open) => {}
+                    }
+                });
+            }
+        });
+        Self { address, open }
+    }
+
+    /// A client through the gate.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(std::slice::from_ref(&self.address)).unwrap()
+    }
+
+    /// Opens or shuts it.
+    pub(crate) fn set_open(&self, open: bool) {
+        self.open.send_replace(open);
     }
 }

@@ -9,6 +9,8 @@ mod entry;
 mod feed;
 mod selection;
 mod state;
+#[cfg(test)]
+mod tests;
 mod watcher;
 
 use std::sync::Arc;
