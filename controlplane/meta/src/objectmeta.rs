@@ -5,6 +5,8 @@
 //! update Kubernetes lists metadata errors twice in the causes (once for all kinds, once for the
 //! kind) but once in the message; [`validate_update`] gives the full list.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::field::{FieldError, Reason};
@@ -283,10 +285,8 @@ fn standard_finalizer_errors(value: &Value) -> Vec<FieldError> {
 }
 
 fn new_finalizer_error(new: &Value, old: &Value) -> Option<FieldError> {
-    let mut extra: Vec<_> =
-        finalizers(new).filter(|one| !finalizers(old).any(|known| known == *one)).collect();
-    extra.sort_unstable();
-    extra.dedup();
+    let old: BTreeSet<_> = finalizers(old).collect();
+    let extra: BTreeSet<_> = finalizers(new).filter(|one| !old.contains(one)).collect();
     if extra.is_empty() {
         return None;
     }

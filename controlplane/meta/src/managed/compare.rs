@@ -4,6 +4,8 @@
 //! trap: a field that appears counts with all its parents that appeared with it, while the field set of
 //! an applied configuration counts only leaves and items.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::place::{Atom, List, Place, item_step};
@@ -143,60 +145,54 @@ impl Walker {
         new: Option<&Value>,
     ) {
         let old = grouped(list, holder, item, old);
-        let new = grouped(list, holder, item, new);
-        let only_new = new.iter().filter(|(step, _)| !old.iter().any(|(known, _)| known == step));
-        let steps: Vec<&Step> = old.iter().chain(only_new).map(|(step, _)| step).collect();
-        for step in steps {
-            let of = |list: &[(Step, Vec<&Value>)]| {
-                let found = list.iter().find(|(known, _)| known == step);
-                found.map(|(_, values)| values.iter().map(|one| (*one).clone()).collect::<Vec<_>>())
-            };
-            let (was, is) = (of(&old).unwrap_or_default(), of(&new).unwrap_or_default());
-            self.at(step.clone(), |walker| match (was.as_slice(), is.as_slice()) {
-                ([] | [_], [] | [_]) => walker.compare(item, was.first(), is.first()),
-                ([_, _, ..], [_, _, ..]) => {
-                    if was != is {
-                        walker.out.modified.insert(&walker.path);
-                    }
+        let mut new = grouped(list, holder, item, new);
+        for (step, was) in old {
+            let is = new.remove(&step).unwrap_or_default();
+            self.at(step, |walker| walker.item(item, &was, &is));
+        }
+        for (step, is) in new {
+            self.at(step, |walker| walker.item(item, &[], &is));
+        }
+    }
+
+    /// Compares what stands under one step. Duplicates are a unit: they come and go as one.
+    fn item(&mut self, item: Place<'_>, was: &[&Value], is: &[&Value]) {
+        match (was, is) {
+            ([] | [_], [] | [_]) => {
+                self.compare(item, was.first().copied(), is.first().copied());
+            }
+            ([_, _, ..], [_, _, ..]) => {
+                if was != is {
+                    self.out.modified.insert(&self.path);
                 }
-                // Duplicates are a unit: they come and go as one.
-                ([_, _, ..], _) => {
-                    if let Some(one) = is.first() {
-                        walker.compare(item, None, Some(one));
-                    }
-                    walker.out.removed.insert(&walker.path);
+            }
+            ([_, _, ..], _) => {
+                if let Some(one) = is.first() {
+                    self.compare(item, None, Some(one));
                 }
-                _ => {
-                    if let Some(one) = was.first() {
-                        walker.compare(item, Some(one), None);
-                    }
-                    walker.out.added.insert(&walker.path);
+                self.out.removed.insert(&self.path);
+            }
+            _ => {
+                if let Some(one) = was.first() {
+                    self.compare(item, Some(one), None);
                 }
-            });
+                self.out.added.insert(&self.path);
+            }
         }
     }
 }
 
-/// Items by their steps, in order of first appearance; items without a step are left out.
+/// Items by their steps; items without a step are left out.
 fn grouped<'v>(
     list: List,
     holder: Place<'_>,
     item: Place<'_>,
     value: Option<&'v Value>,
-) -> Vec<(Step, Vec<&'v Value>)> {
-    let mut out: Vec<(Step, Vec<&Value>)> = Vec::new();
-    let mut places = std::collections::BTreeMap::new();
+) -> BTreeMap<Step, Vec<&'v Value>> {
+    let mut out: BTreeMap<Step, Vec<&Value>> = BTreeMap::new();
     for one in value.and_then(Value::as_array).into_iter().flatten() {
-        let Ok(step) = item_step(list, holder, item, one) else { continue };
-        match places.get(&step) {
-            Some(at) => {
-                let at: usize = *at;
-                out[at].1.push(one);
-            }
-            None => {
-                places.insert(step.clone(), out.len());
-                out.push((step, vec![one]));
-            }
+        if let Ok(step) = item_step(list, holder, item, one) {
+            out.entry(step).or_default().push(one);
         }
     }
     out

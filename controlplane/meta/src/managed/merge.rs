@@ -3,6 +3,8 @@
 //! Owns: these three walks over a value. Must not know: managers. A newcomer's trap: merging never
 //! removes anything; what a manager no longer applies is taken out afterwards.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value};
 
 use super::place::{Atom, List, Place, item_step};
@@ -81,23 +83,25 @@ fn merge_items(
 ) -> Result<Option<Value>, String> {
     let left = indexed(list, holder, item, live)?;
     let right = indexed(list, holder, item, config)?;
-    let in_left = |step: &Step| left.iter().filter(|(known, _)| known == step).count();
-    let in_right = |step: &Step| right.iter().any(|(known, _)| known == step);
     // An item that the live list holds more than once is not merged with the new one.
-    let live_value = |step: &Step| {
-        let found = left.iter().find(|(known, _)| known == step).map(|(_, value)| *value);
-        found.filter(|_| in_left(step) == 1)
-    };
-    let mut shared = right.iter().map(|(step, _)| step).filter(|step| in_left(step) > 0);
+    let mut live_values: BTreeMap<&Step, Option<&Value>> = BTreeMap::new();
+    for (step, value) in &left {
+        live_values.entry(step).and_modify(|one| *one = None).or_insert(Some(value));
+    }
+    let live_value = |step: &Step| live_values.get(step).copied().flatten();
+    let right_steps: BTreeSet<&Step> = right.iter().map(|(step, _)| step).collect();
+    let in_right = |step: &Step| right_steps.contains(step);
+    let mut shared =
+        right.iter().map(|(step, _)| step).filter(|step| live_values.contains_key(step));
     let mut next_shared = shared.next();
-    let mut done: Vec<&Step> = Vec::new();
+    let mut done: BTreeSet<&Step> = BTreeSet::new();
     let mut out = Vec::new();
     let (mut l, mut r) = (0, 0);
     while l < left.len() || r < right.len() {
         if let (Some((left_step, _)), Some((right_step, right_value))) = (left.get(l), right.get(r))
         {
             if left_step == right_step {
-                done.push(left_step);
+                done.insert(left_step);
                 out.extend(merged(item, live_value(left_step), Some(right_value))?);
                 (l, r) = (l + 1, r + 1);
                 next_shared = shared.next();
@@ -114,12 +118,12 @@ fn merge_items(
                 l += 1;
                 continue;
             }
-            if done.contains(&step) {
+            if done.contains(step) {
                 l += 1;
             }
         }
         if let Some((step, value)) = right.get(r) {
-            done.push(step);
+            done.insert(step);
             out.extend(merged(item, live_value(step), Some(value))?);
             r += 1;
             if next_shared == Some(step) {
@@ -213,7 +217,7 @@ fn check_at(place: Place<'_>, value: &Value, path: &mut Vec<Step>, errors: &mut 
             }
         }
         (Atom::List(list, item), Value::Array(items)) => {
-            let mut seen: Vec<Step> = Vec::new();
+            let mut seen: BTreeSet<Step> = BTreeSet::new();
             for (at, one) in items.iter().enumerate() {
                 let step = match list {
                     List::Atomic => format!("i:{at}"),
@@ -230,7 +234,7 @@ fn check_at(place: Place<'_>, value: &Value, path: &mut Vec<Step>, errors: &mut 
                     errors.push(wrong(path, &format!("duplicate entries for key {shown}")));
                 }
                 path.push(step.clone());
-                seen.push(step);
+                seen.insert(step);
                 check_at(item, one, path, errors);
                 path.pop();
             }

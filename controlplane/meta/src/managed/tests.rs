@@ -166,6 +166,25 @@ fn lists_are_merged_by_their_keys() {
 }
 
 #[test]
+fn long_lists_are_applied_in_good_time() {
+    let target = schema::type_of_kind("", "v1", "Pod").unwrap();
+    let config = |from: usize| {
+        let env: Value = (from..from + 4_000).map(|at| json!({"name": format!("n{at}")})).collect();
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "env": env}]}})
+    };
+    let run = |live: &Value, from, manager| {
+        let object =
+            apply(Rules::Known(target), live, &config(from), "Pod", &write(manager), false);
+        stored(codec::normalized(object.unwrap(), target))
+    };
+    let one = run(&codec::normalized(json!({}), target), 0, "a");
+    let two = run(&one, 2_000, "b");
+    assert_eq!(two["spec"]["containers"][0]["env"].as_array().unwrap().len(), 6_000);
+    let three = run(&two, 2_000, "a");
+    assert_eq!(three["spec"]["containers"][0]["env"].as_array().unwrap().len(), 4_000);
+}
+
+#[test]
 fn client_side_apply_hands_over_to_server_side_apply() {
     let last = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "s"}, "data": {"a": "1"}});
     let mut live = json!({"metadata": {"name": "s", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": last.to_string()}}, "data": {"a": "1"}});

@@ -4,6 +4,8 @@
 //! newcomer's trap: items of the patch keep the patch's order, the others the server's, and where
 //! both orders say nothing the patch's come first.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::strategic::no_merge_key;
@@ -17,9 +19,33 @@ fn identity<'a>(item: &'a Value, key: Option<&str>) -> Option<&'a Value> {
     }
 }
 
-fn position(list: &[Value], item: &Value, key: Option<&str>) -> Option<usize> {
-    let wanted = identity(item, key)?;
-    list.iter().position(|one| identity(one, key) == Some(wanted))
+/// Where items stand in a list, by what identifies them: lists may be long, so they are not searched
+/// again and again.
+pub(super) struct Places(BTreeMap<String, usize>);
+
+impl Places {
+    /// The first place of each item.
+    pub(super) fn of(list: &[Value], key: Option<&str>) -> Self {
+        let mut places = BTreeMap::new();
+        for (at, item) in list.iter().enumerate() {
+            if let Some(identity) = identity(item, key) {
+                places.entry(identity.to_string()).or_insert(at);
+            }
+        }
+        Self(places)
+    }
+
+    /// The place of an item like this one.
+    pub(super) fn find(&self, item: &Value, key: Option<&str>) -> Option<usize> {
+        self.0.get(&identity(item, key)?.to_string()).copied()
+    }
+
+    /// Adds an item at a place.
+    pub(super) fn add(&mut self, item: &Value, key: Option<&str>, at: usize) {
+        if let Some(identity) = identity(item, key) {
+            self.0.entry(identity.to_string()).or_insert(at);
+        }
+    }
 }
 
 fn check_keys(list: &[Value], key: Option<&str>) -> Result<(), PatchError> {
@@ -49,10 +75,11 @@ pub(super) fn ordered(
     for list in [&merged, wanted, server] {
         check_keys(list, key)?;
     }
+    let (wanted, server) = (Places::of(wanted, key), Places::of(server, key));
     let (mut named, mut others): (Vec<_>, Vec<_>) =
-        merged.into_iter().partition(|one| position(wanted, one, key).is_some());
-    named.sort_by_key(|one| position(wanted, one, key));
-    others.sort_by_key(|one| position(server, one, key));
+        merged.into_iter().partition(|one| wanted.find(one, key).is_some());
+    named.sort_by_cached_key(|one| wanted.find(one, key));
+    others.sort_by_cached_key(|one| server.find(one, key));
     let mut all = Vec::with_capacity(named.len() + others.len());
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
     loop {
@@ -61,7 +88,7 @@ pub(super) fn ordered(
             (Some(_), None) => true,
             (None, Some(_)) => false,
             (Some(other), Some(name)) => {
-                let places = position(server, other, key).zip(position(server, name, key));
+                let places = server.find(other, key).zip(server.find(name, key));
                 places.is_some_and(|(other, name)| other < name)
             }
         };

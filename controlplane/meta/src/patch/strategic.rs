@@ -4,9 +4,11 @@
 //! `$setElementOrder`). Must not know: kinds. A newcomer's trap: directives stand in the patch beside
 //! the data, and must never reach the object.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
-use super::order;
+use super::order::{self, Places};
 use super::{PatchError, Patched, go_value, read_object};
 use crate::schema::{Element, Shape, Type};
 
@@ -135,7 +137,8 @@ fn merge_fields(mut object: Fields, mut patch: Fields, place: Place) -> Result<F
             (Some(Value::Array(old)), Value::Array(new)) => {
                 let meta = place.field(&key)?;
                 let merged = if deletes {
-                    old.into_iter().filter(|one| !new.contains(one)).collect()
+                    let gone = Places::of(&new, None);
+                    old.into_iter().filter(|one| gone.find(one, None).is_none()).collect()
                 } else if meta.merge {
                     merge_lists(old, new, &meta)?
                 } else {
@@ -264,8 +267,10 @@ fn merge_lists(old: Vec<Value>, new: Vec<Value>, meta: &Meta) -> Result<Vec<Valu
     check_items(&old, &new)?;
     if !old.iter().chain(&new).any(Value::is_object) {
         let mut merged: Vec<Value> = Vec::new();
+        let mut places = Places::of(&[], None);
         for one in old.iter().chain(&new) {
-            if !merged.contains(one) {
+            if places.find(one, None).is_none() {
+                places.add(one, None, merged.len());
                 merged.push(one.clone());
             }
         }
@@ -279,15 +284,21 @@ fn merge_lists(old: Vec<Value>, new: Vec<Value>, meta: &Meta) -> Result<Vec<Valu
     };
     let (old, new) = special_items(old, new, key)?;
     let mut merged = old.clone();
+    let mut places = Places::of(&old, Some(key));
     for one in &new {
         let Value::Object(fields) = one else { continue };
-        let value = fields.get(key).ok_or_else(|| no_merge_key(fields, key))?;
-        match merged.iter().position(|known| known.get(key) == Some(value)) {
+        if !fields.contains_key(key) {
+            return Err(no_merge_key(fields, key));
+        }
+        match places.find(one, Some(key)) {
             Some(at) => {
                 let Value::Object(known) = merged[at].take() else { continue };
                 merged[at] = Value::Object(merge_fields(known, fields.clone(), meta.place)?);
             }
-            None => merged.push(one.clone()),
+            None => {
+                places.add(one, Some(key), merged.len());
+                merged.push(one.clone());
+            }
         }
     }
     order::ordered(merged, &new, &old, Some(key))
@@ -300,6 +311,7 @@ fn special_items(
     key: &str,
 ) -> Result<(Vec<Value>, Vec<Value>)> {
     let (mut rest, mut replaces) = (Vec::new(), false);
+    let mut gone = BTreeSet::new();
     for one in new {
         let Some(fields) = one.as_object() else { continue };
         match fields.get(DIRECTIVE) {
@@ -307,7 +319,7 @@ fn special_items(
             Some(directive) => match directive.as_str() {
                 Some("delete") => {
                     let value = fields.get(key).ok_or_else(|| no_merge_key(fields, key))?;
-                    old.retain(|known| known.get(key) != Some(value));
+                    gone.insert(value.to_string());
                 }
                 Some("replace") => replaces = true,
                 Some("merge") => {
@@ -317,6 +329,9 @@ fn special_items(
                 _ => return Err(unknown_directive(directive, fields)),
             },
         }
+    }
+    if !gone.is_empty() {
+        old.retain(|known| known.get(key).is_none_or(|one| !gone.contains(&one.to_string())));
     }
     Ok(if replaces { (rest, Vec::new()) } else { (old, rest) })
 }

@@ -120,6 +120,21 @@ fn strategic_patches_that_are_refused() {
 }
 
 #[test]
+fn long_lists_are_merged_in_good_time() {
+    let list = |from: usize| -> Value {
+        (from..from + 10_000).map(|at| json!({"name": format!("n{at}"), "value": "v"})).collect()
+    };
+    let start = deployment(json!([{"name": "c", "env": list(0)}]));
+    let order: Vec<_> =
+        list(5_000).as_array().unwrap().iter().map(|one| json!({"name": one["name"]})).collect();
+    let patch =
+        with_containers(json!([{"name": "c", "env": list(5_000), "$setElementOrder/env": order}]));
+    let merged = patched(Kind::Strategic, start, patch).unwrap();
+    let env = &merged["spec"]["template"]["spec"]["containers"][0]["env"];
+    assert_eq!(env.as_array().unwrap().len(), 15_000);
+}
+
+#[test]
 fn json_patches() {
     let start = json!({"data": {"m": "1"}, "list": [1, 2, 3], "a/b": {"c~d": 0}});
     for (patch, expected) in [
