@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kijabi_base::tasks;
-pub(crate) use kijabi_client::message_of;
 use kijabi_client::WorkQueue;
+pub(crate) use kijabi_client::message_of;
 
 use crate::Context;
 

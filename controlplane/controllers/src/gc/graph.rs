@@ -106,7 +106,7 @@ impl Graph {
             work.extend(old_owners.iter().filter_map(|owner| self.waiting(&owner.uid)));
         }
         let is_doubtful = node.owners.iter().any(|owner| {
-            (self.is_complete && !self.nodes.contains_key(&owner.uid))
+            (self.is_complete && !self.is_where_it_says(owner, &node.identity))
                 || self.waiting(&owner.uid).is_some()
         });
         if is_doubtful && (!node.deleting || node.foreground) {
@@ -141,10 +141,21 @@ impl Graph {
     /// All kinds have listed: the objects whose owners are not here are worth a look.
     pub(crate) fn complete(&mut self) -> Vec<Work> {
         self.is_complete = true;
-        let is_doubtful =
-            |node: &&Node| node.owners.iter().any(|owner| !self.nodes.contains_key(&owner.uid));
+        let is_doubtful = |node: &&Node| {
+            node.owners.iter().any(|owner| !self.is_where_it_says(owner, &node.identity))
+        };
         let doubtful = self.nodes.values().filter(is_doubtful);
         doubtful.map(|node| Work::Look(node.identity.uid.clone())).collect()
+    }
+
+    /// Whether the owner is known, under the name and in the namespace the reference means.
+    fn is_where_it_says(&self, owner: &OwnerReference, dependent: &Identity) -> bool {
+        self.nodes.get(&owner.uid).is_some_and(|node| {
+            let known = &node.identity;
+            known.name == owner.name
+                && known.kind == owner.kind
+                && (known.namespace.is_none() || known.namespace == dependent.namespace)
+        })
     }
 
     /// The owner, if it waits for its dependents to go.
@@ -208,6 +219,33 @@ mod tests {
         assert_eq!(told(&graph.remove("deploy")), "look at set");
         assert_eq!(told(&graph.remove("set")), "look at pod");
         assert_eq!(told(&graph.remove("pod")), "");
+    }
+
+    #[test]
+    fn an_owner_in_another_namespace_or_under_another_name_is_worth_a_look() {
+        let mut graph = Graph::default();
+        graph.complete();
+        put(&mut graph, "owner", &[], json!({}));
+        let child = |namespace: Option<&str>| Identity {
+            api_version: "v1".into(),
+            kind: "K".into(),
+            namespace: namespace.map(str::to_owned),
+            name: "child".into(),
+            uid: "child".into(),
+        };
+        let of = |name: &str| -> ObjectMeta {
+            let owner = json!({"apiVersion": "v1", "kind": "K", "name": name, "uid": "owner"});
+            serde_json::from_value(json!({ "ownerReferences": [owner] })).unwrap()
+        };
+        for (namespace, name, looked_at) in [
+            (Some("default"), "owner", ""),
+            (Some("other"), "owner", "look at child"),
+            (None, "owner", "look at child"),
+            (Some("default"), "alias", "look at child"),
+        ] {
+            let work = graph.upsert(child(namespace), &of(name));
+            assert_eq!(told(&work), looked_at, "{namespace:?} {name}");
+        }
     }
 
     #[test]
