@@ -13,8 +13,9 @@ use kijabi_proto::command::LeaseRevokeMany;
 use kijabi_proto::command::command::Request;
 use tokio::sync::{Notify, watch};
 
-use crate::consensus::Applier;
+use crate::consensus::{Applier, Raft};
 use crate::fatal::Fatal;
+use crate::limits::LOG_BYTES_BEFORE_SNAPSHOT;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -140,6 +141,24 @@ impl DatabaseSize {
         loop {
             interval.tick().await;
             self.measure(&applier);
+        }
+    }
+}
+
+/// Asks for a snapshot when the log has grown by [`LOG_BYTES_BEFORE_SNAPSHOT`]: Raft itself only
+/// counts entries, and an entry may be a megabyte.
+pub(crate) async fn bound_log(raft: Raft, metrics: Arc<Metrics>) {
+    let mut interval = tokio::time::interval(SIZE_INTERVAL);
+    let mut asked_at = metrics.wal_write_bytes.get();
+    loop {
+        interval.tick().await;
+        let written = metrics.wal_write_bytes.get();
+        if written - asked_at < LOG_BYTES_BEFORE_SNAPSHOT {
+            continue;
+        }
+        asked_at = written;
+        if let Err(error) = raft.trigger().snapshot().await {
+            tracing::warn!(%error, "a snapshot could not be asked for");
         }
     }
 }

@@ -273,6 +273,8 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
     tasks::spawn_until("standing", halt.clone(), observer);
     let measuring = size.clone().keep_measuring(applier.clone());
     tasks::spawn_until("database-size", halt.clone(), measuring);
+    let bounding = drivers::bound_log(raft.clone(), Arc::clone(&metrics));
+    tasks::spawn_until("log-size", halt.clone(), bounding);
     drivers::spawn_all(&halt, &store, &applier, hooks.compaction(), compacted, fatal.clone());
     let servers = Vec::new();
     let parts = Parts { raft, wal, applier: applier.clone(), servers, halt, _data: data };

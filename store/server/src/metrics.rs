@@ -31,7 +31,7 @@ pub(crate) struct Metrics {
     is_learner: IntGauge,
     leader_changes: IntCounter,
     wal_fsync_seconds: Histogram,
-    wal_write_bytes: IntCounter,
+    pub(crate) wal_write_bytes: IntCounter,
     db_total_bytes: IntGauge,
     db_in_use_bytes: IntGauge,
     quota_bytes: IntGauge,

@@ -7,11 +7,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::WalOptions;
+use bytes::Bytes;
+
 use super::error::WalError;
 use super::frame::Record;
 use super::memory::{Memory, Place};
 use super::segment::{self, HardState, Scanned, Segment};
+use super::{LogEntry, WalOptions};
 use crate::vfs::Vfs;
 
 /// An opened log: its memory, the segments that hold it, and where the next write goes.
@@ -28,68 +30,63 @@ pub(crate) fn recover(
     options: &WalOptions,
 ) -> Result<Recovered, WalError> {
     vfs.create_dir(dir).map_err(|error| WalError::io(dir, error))?;
+    let sequences = newest_run(vfs, dir)?;
+    let mut replay = Replay {
+        memory: Memory::new(HardState::default(), options.cache_bytes_max),
+        segments: Vec::new(),
+    };
+    let mut last: Option<Scanned> = None;
+    // One at a time: the log may be larger than the memory.
+    for sequence in &sequences {
+        let Some(scanned) = segment::scan(vfs, dir, *sequence, options)? else {
+            let path = dir.join(segment::file_name(*sequence));
+            if Some(sequence) != sequences.last() {
+                let what = "the segment is empty, but later ones exist";
+                return Err(WalError::corrupt(path, 0, what));
+            }
+            tracing::warn!(path = %path.display(), "removed a segment that was being created");
+            vfs.remove(&path).map_err(|error| WalError::io(&path, error))?;
+            break;
+        };
+        if let Some(earlier) = last.take()
+            && !earlier.sealed
+        {
+            let what = "the segment ends too early: a later segment exists";
+            return Err(WalError::corrupt(&earlier.segment.path, earlier.end, what));
+        }
+        last = Some(replay.segment(scanned)?);
+        replay.memory.evict();
+    }
+    let Replay { mut memory, segments } = replay;
+    memory.settle(dir)?;
+    match last {
+        None => {
+            let next = sequences.last().map_or(1, |last| last + 1);
+            start_segment(vfs, dir, next, memory, segments, options)
+        }
+        Some(last) if last.sealed => {
+            let next = last.segment.sequence + 1;
+            start_segment(vfs, dir, next, memory, segments, options)
+        }
+        Some(last) => {
+            if last.torn {
+                cut_tail(&last, options)?;
+            }
+            Ok(Recovered { memory, segments, offset: last.end })
+        }
+    }
+}
+
+/// The sequences of the segments in the folder. Segments are removed oldest first, but a crash may
+/// bring one back: what stands before a gap is such a leftover. [`Memory::settle`] makes sure that
+/// nothing is missing without it.
+fn newest_run(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<u64>, WalError> {
     let names = vfs.list(dir).map_err(|error| WalError::io(dir, error))?;
     let mut sequences: Vec<u64> =
         names.iter().filter_map(|name| segment::parse_name(name)).collect();
     sequences.sort_unstable();
-    let mut scanned = Vec::new();
-    for sequence in &sequences {
-        match segment::scan(vfs, dir, *sequence, options)? {
-            Some(segment) => scanned.push(segment),
-            None if Some(sequence) == sequences.last() => {
-                let path = dir.join(segment::file_name(*sequence));
-                tracing::warn!(path = %path.display(), "removed a segment that was being created");
-                vfs.remove(&path).map_err(|error| WalError::io(&path, error))?;
-            }
-            None => {
-                let path = dir.join(segment::file_name(*sequence));
-                return Err(WalError::corrupt(
-                    path,
-                    0,
-                    "the segment is empty, but later ones exist",
-                ));
-            }
-        }
-    }
-    keep_newest_run(&mut scanned);
-    check_seals(&scanned)?;
-    let memory = replay(dir, &scanned, options)?;
-    let Some(last) = scanned.last() else {
-        let next = sequences.last().map_or(1, |last| last + 1);
-        return start_segment(vfs, dir, next, memory, Vec::new(), options);
-    };
-    let segments: Vec<_> = scanned
-        .iter()
-        .map(|scanned| (Arc::clone(&scanned.segment), greatest_index(scanned)))
-        .collect();
-    if last.sealed {
-        let next = last.segment.sequence + 1;
-        return start_segment(vfs, dir, next, memory, segments, options);
-    }
-    if last.torn {
-        cut_tail(last, options)?;
-    }
-    Ok(Recovered { memory, segments, offset: last.end })
-}
-
-/// Segments are removed oldest first, but a crash may bring one back: what stands before a gap is
-/// such a leftover. [`replay`] makes sure that nothing is missing without it.
-fn keep_newest_run(scanned: &mut Vec<Scanned>) {
-    let newest_run = scanned
-        .windows(2)
-        .rposition(|pair| pair[0].segment.sequence + 1 != pair[1].segment.sequence)
-        .map_or(0, |gap| gap + 1);
-    scanned.drain(..newest_run);
-}
-
-fn check_seals(scanned: &[Scanned]) -> Result<(), WalError> {
-    for earlier in &scanned[..scanned.len().saturating_sub(1)] {
-        if !earlier.sealed {
-            let what = "the segment ends too early: a later segment exists";
-            return Err(WalError::corrupt(&earlier.segment.path, earlier.end, what));
-        }
-    }
-    Ok(())
+    let gap = sequences.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
+    Ok(sequences.split_off(gap.map_or(0, |gap| gap + 1)))
 }
 
 fn start_segment(
@@ -105,14 +102,6 @@ fn start_segment(
     Ok(Recovered { memory, segments, offset })
 }
 
-fn greatest_index(scanned: &Scanned) -> Option<u64> {
-    let entries = scanned.frames.iter().filter_map(|(_, frame)| match &frame.record {
-        Record::Entry(entry) => Some(entry.id.index),
-        _ => None,
-    });
-    entries.max()
-}
-
 /// Zeros what follows the intact frames, so that it cannot be mistaken for something later.
 fn cut_tail(last: &Scanned, options: &WalOptions) -> Result<(), WalError> {
     let Scanned { segment, end, .. } = last;
@@ -123,47 +112,64 @@ fn cut_tail(last: &Scanned, options: &WalOptions) -> Result<(), WalError> {
     segment.file.sync_data().map_err(failed)
 }
 
-fn replay(dir: &Path, scanned: &[Scanned], options: &WalOptions) -> Result<Memory, WalError> {
-    let mut memory = Memory::new(HardState::default(), options.cache_bytes_max);
-    for (position, scanned) in scanned.iter().enumerate() {
-        for (offset, frame) in &scanned.frames {
-            let corrupt = |what: String| {
-                Err(WalError::corrupt(&scanned.segment.path, u64::from(*offset), what))
-            };
-            match &frame.record {
-                Record::Header { .. } => return corrupt("a second header".into()),
-                Record::State { vote, purged, committed } => {
-                    let state =
-                        HardState { vote: vote.clone(), purged: *purged, committed: *committed };
-                    // For the oldest segment it is all there is; later ones only repeat it.
-                    if position == 0 {
-                        memory.hard = state;
-                    } else if memory.hard.vote != state.vote {
-                        return corrupt("the vote is not the one of the segment before".into());
-                    }
-                }
-                Record::Vote(vote) => memory.hard.vote = Some(vote.clone()),
-                Record::Entry(entry) => {
-                    let place = Place {
-                        segment: Arc::clone(&scanned.segment),
-                        offset: *offset,
-                        data_bytes: entry.data.len() as u32,
-                    };
-                    // The oldest segment may begin behind entries that are purged later on.
-                    if memory.first().is_none() {
-                        memory.forget_end();
-                    }
-                    if let Err(error) = memory.push(entry, Some(place)) {
-                        return corrupt(error.to_string());
-                    }
-                }
-                Record::Truncate { from } => memory.truncate(*from),
-                Record::Purge(id) => memory.purge(*id),
-                Record::Commit(id) => memory.hard.committed = Some(*id),
-                Record::Seal | Record::Synced => {}
+/// What has been replayed so far.
+struct Replay {
+    memory: Memory,
+    segments: Vec<(Arc<Segment>, Option<u64>)>,
+}
+
+impl Replay {
+    /// Replays the next segment and gives it back without its frames.
+    fn segment(&mut self, mut scanned: Scanned) -> Result<Scanned, WalError> {
+        let is_oldest = self.segments.is_empty();
+        let mut greatest = None;
+        for (offset, frame) in std::mem::take(&mut scanned.frames) {
+            if let Record::Entry(entry) = &frame.record {
+                greatest = greatest.max(Some(entry.id.index));
             }
+            self.record(&scanned.segment, is_oldest, offset, frame.record).map_err(|what| {
+                WalError::corrupt(&scanned.segment.path, u64::from(offset), what)
+            })?;
         }
+        self.segments.push((Arc::clone(&scanned.segment), greatest));
+        Ok(scanned)
     }
-    memory.settle(dir)?;
-    Ok(memory)
+
+    fn record(
+        &mut self,
+        segment: &Arc<Segment>,
+        is_oldest: bool,
+        offset: u32,
+        record: Record,
+    ) -> Result<(), String> {
+        let memory = &mut self.memory;
+        match record {
+            Record::Header { .. } => return Err("a second header".into()),
+            // For the oldest segment it is all there is; later ones only repeat it.
+            Record::State { vote, purged, committed } if is_oldest => {
+                memory.hard = HardState { vote, purged, committed };
+            }
+            Record::State { vote, .. } if memory.hard.vote != vote => {
+                return Err("the vote is not the one of the segment before".into());
+            }
+            Record::Vote(vote) => memory.hard.vote = Some(vote),
+            Record::Entry(entry) => {
+                let data_bytes = entry.data.len() as u32;
+                let place = Place { segment: Arc::clone(segment), offset, data_bytes };
+                // The oldest segment may begin behind entries that are purged later on.
+                if memory.first().is_none() {
+                    memory.forget_end();
+                }
+                // Its data is a slice of the whole file, which must not stay in memory with it.
+                let data = Bytes::copy_from_slice(&entry.data);
+                let entry = LogEntry { data, ..entry };
+                memory.push(&entry, Some(place)).map_err(|error| error.to_string())?;
+            }
+            Record::Truncate { from } => memory.truncate(from),
+            Record::Purge(id) => memory.purge(id),
+            Record::Commit(id) => memory.hard.committed = Some(id),
+            Record::State { .. } | Record::Seal | Record::Synced => {}
+        }
+        Ok(())
+    }
 }

@@ -47,11 +47,12 @@ pub(crate) async fn start(
 ) -> Result<Raft, ConsensusError> {
     let failed = |error: String| ConsensusError(error);
     check_log(&log, &applier).map_err(failed)?;
-    let settings = Arc::new(settings(config).validate().map_err(|e| failed(e.to_string()))?);
+    let alone = first_members.len() == 1;
+    let settings = settings(config, alone).validate().map_err(|e| failed(e.to_string()))?;
+    let settings = Arc::new(settings);
     let raft = openraft::Raft::new(member_id, settings, Network, log, applier)
         .await
         .map_err(|error| failed(error.to_string()))?;
-    let alone = first_members.len() == 1;
     match raft.initialize(first_members).await {
         Ok(()) => {}
         // It exists already: the usual restart.
@@ -80,7 +81,7 @@ fn check_log(log: &LogStore, applier: &Applier) -> Result<(), String> {
     }
 }
 
-fn settings(config: &Config) -> openraft::Config {
+fn settings(config: &Config, alone: bool) -> openraft::Config {
     let election_ms = config.election_timeout.as_millis() as u64;
     openraft::Config {
         cluster_name: config.initial_cluster_token.clone(),
@@ -88,15 +89,16 @@ fn settings(config: &Config) -> openraft::Config {
         election_timeout_min: election_ms,
         election_timeout_max: 2 * election_ms,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
-        max_in_snapshot_log_to_keep: config.snapshot_catch_up_entries,
+        // A member alone has nobody who might need to catch up.
+        max_in_snapshot_log_to_keep: if alone { 0 } else { config.snapshot_catch_up_entries },
         purge_batch_size: PURGE_BATCH_ENTRIES,
         enable_pre_vote: Some(true),
         ..openraft::Config::default()
     }
 }
 
-/// The log is purged in steps of this many entries; its files are larger anyway.
-const PURGE_BATCH_ENTRIES: u64 = 1_000;
+/// The log is purged in steps of this many entries: its files go as a whole anyway.
+const PURGE_BATCH_ENTRIES: u64 = 16;
 
 /// Keeps `standing` current, telling `changed` the old and the new one, and calls `led` when this
 /// member begins or ceases to lead. Ends with Raft; an end that nobody asked for stops the member.

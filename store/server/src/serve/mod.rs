@@ -4,6 +4,7 @@
 //! A newcomer's trap: listeners are bound before the data is opened, so that a taken port costs
 //! nothing, but nobody is accepted before the member is ready.
 
+mod authority;
 mod grpc;
 mod http;
 mod listener;
@@ -24,6 +25,8 @@ use kijabi_base::limits::CLIENT_CONNECTIONS_MAX;
 use kijabi_base::tasks::{self, Shutdown};
 use tokio::sync::Semaphore;
 use tonic::body::Body;
+
+use authority::Lenient;
 
 /// How long connections may finish what they are doing when the member stops.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -117,7 +120,7 @@ async fn connection(stream: Peer, service: Service, shutdown: Shutdown) {
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
-    let serving = builder.serve_connection(TokioIo::new(stream), answer);
+    let serving = builder.serve_connection(TokioIo::new(Lenient::new(stream)), answer);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
