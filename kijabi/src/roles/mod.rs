@@ -87,7 +87,7 @@ async fn scheduler(
     shutdown: kijabi_base::tasks::Shutdown,
 ) -> anyhow::Result<()> {
     let client = component::client_of_file(&args.kubeconfig).await?;
-    let options = kijabi_scheduler::Options { client, identity: component::host_name() };
+    let options = kijabi_scheduler::Options { client, identity: election_identity() };
     Ok(kijabi_scheduler::run(options, shutdown).await?)
 }
 
@@ -102,7 +102,14 @@ async fn controllers(
         client,
         root_ca_pem,
         cluster_cidr: args.cluster_cidr,
-        identity: component::host_name(),
+        identity: election_identity(),
     };
     Ok(kijabi_controllers::run(options, shutdown).await?)
+}
+
+/// Who this process is in a leader election: two on one host must not be taken for one. (A whole
+/// `kijabi up` uses its node's name: its data folder is locked, so there is only one, and after a
+/// crash it need not wait for its own Lease to expire.)
+fn election_identity() -> String {
+    format!("{}_{:016x}", component::host_name(), kijabi_base::rng::positive_i64())
 }
