@@ -439,6 +439,12 @@ async fn anyone_may_ask_who_he_is_and_what_he_may() {
     let (code, status) = alice.post(own, json!({"spec": {}})).await;
     assert_eq!(code, 422, "{status}");
 
+    let rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let (code, all) = alice.post(rules, json!({"spec": {"namespace": "g"}})).await;
+    assert_eq!((code, &all["status"]["incomplete"]), (201, &json!(false)));
+    let first = &all["status"]["resourceRules"][0]["resources"];
+    assert_eq!(*first, json!(["selfsubjectreviews"]));
+
     let others = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
     let scheduler = json!({"spec": {"user": "system:kube-scheduler", "resourceAttributes":
         {"verb": "create", "resource": "pods", "subresource": "binding", "namespace": "g"}}});

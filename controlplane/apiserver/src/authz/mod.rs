@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 pub(crate) use node::names_another_object;
 
+use serde_json::{Value, json};
+
 use crate::admission::Objects;
 use crate::request::RequestInfo;
 use crate::status::{ApiError, GroupResource};
@@ -58,6 +60,26 @@ impl Authorizer {
         }
         Err(refusal(user, info, &why))
     }
+}
+
+/// The `status` of a SelfSubjectRulesReview: what `user` may do, whichever the namespace.
+pub fn rules_status(user: &User) -> Value {
+    let all = json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]});
+    let (mut resources, mut paths) = policy::rules_of(user);
+    if user.is_in(MASTERS) {
+        resources.insert(0, all);
+        paths.insert(0, json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+    }
+    let mut status = json!({
+        "resourceRules": resources,
+        "nonResourceRules": paths,
+        // What a node may read depends on its pods; no list says it.
+        "incomplete": user.node().is_some(),
+    });
+    if user.node().is_some() {
+        status["evaluationError"] = "node authorizer does not support user rule resolution".into();
+    }
+    status
 }
 
 /// The 403 for `user` and this request.

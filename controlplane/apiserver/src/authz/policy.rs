@@ -3,13 +3,19 @@
 //! Owns: who has which verbs on which resources. Must not know: objects. A newcomer's trap: verbs
 //! on a resource do not cover its subresources; `pods` and `pods/status` are two entries.
 
+use serde_json::{Value, json};
+
 use crate::request::RequestInfo;
 use crate::user::{AUTHENTICATED, NODES, SERVICE_ACCOUNTS, UNAUTHENTICATED, User};
 
 /// What everyone with an identity may ask.
 const BASIC: &[Rule] = &[
     rule(&["create"], &["authentication.k8s.io"], &["selfsubjectreviews"]),
-    rule(&["create"], &["authorization.k8s.io"], &["selfsubjectaccessreviews"]),
+    rule(
+        &["create"],
+        &["authorization.k8s.io"],
+        &["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
+    ),
 ];
 
 /// For those who let others in by the API server's word.
@@ -183,6 +189,28 @@ pub(super) fn allows(user: &User, info: &RequestInfo) -> bool {
     if !info.is_resource {
         return allows_path(user, info);
     }
+    roles_of(user).into_iter().flatten().any(|rule| rule.covers(info))
+}
+
+/// What `user` may do, as a SelfSubjectRulesReview shows it: resources, then paths.
+pub(super) fn rules_of(user: &User) -> (Vec<Value>, Vec<Value>) {
+    let resources = roles_of(user).into_iter().flatten().map(|rule| {
+        let mut shown = json!({
+            "verbs": rule.verbs,
+            "apiGroups": rule.groups,
+            "resources": rule.resources,
+        });
+        if !rule.names.is_empty() {
+            shown["resourceNames"] = rule.names.into();
+        }
+        shown
+    });
+    let paths = paths_of(user).into_iter();
+    let paths = paths.map(|list| json!({"verbs": ["get"], "nonResourceURLs": list}));
+    (resources.collect(), paths.collect())
+}
+
+fn roles_of(user: &User) -> Vec<&'static [Rule]> {
     let mut roles: Vec<&[Rule]> = Vec::new();
     match user.name.as_str() {
         "system:kube-scheduler" => roles.extend([SCHEDULER, DELEGATOR]),
@@ -199,13 +227,10 @@ pub(super) fn allows(user: &User, info: &RequestInfo) -> bool {
     if let Some(("kube-system", name)) = user.service_account() {
         roles.extend(CONTROLLERS.iter().filter(|(one, _)| *one == name).map(|(_, rules)| rules));
     }
-    roles.into_iter().flatten().any(|rule| rule.covers(info))
+    roles
 }
 
-fn allows_path(user: &User, info: &RequestInfo) -> bool {
-    if !matches!(info.verb, "get" | "head") {
-        return false;
-    }
+fn paths_of(user: &User) -> Vec<&'static [&'static str]> {
     let mut lists: Vec<&[&str]> = Vec::new();
     if user.is_in(AUTHENTICATED) || user.is_in(UNAUTHENTICATED) {
         lists.push(PUBLIC_PATHS);
@@ -216,10 +241,16 @@ fn allows_path(user: &User, info: &RequestInfo) -> bool {
     if user.is_in(SERVICE_ACCOUNTS) {
         lists.push(ISSUER_PATHS);
     }
-    lists.into_iter().flatten().any(|pattern| match pattern.strip_suffix('*') {
-        Some(start) => info.path.starts_with(start),
-        None => info.path == *pattern,
-    })
+    lists
+}
+
+fn allows_path(user: &User, info: &RequestInfo) -> bool {
+    let reads = matches!(info.verb, "get" | "head");
+    reads
+        && paths_of(user).into_iter().flatten().any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => info.path.starts_with(start),
+            None => info.path == *pattern,
+        })
 }
 
 impl Rule {

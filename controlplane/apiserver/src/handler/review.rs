@@ -1,6 +1,6 @@
-//! Reviews: who am I, may I, may he, whose token is this.
+//! Reviews: who am I, what may I, may I, may he, whose token is this.
 //!
-//! Owns: the five questions that are asked by creating an object nobody keeps. Must not know: how
+//! Owns: the six questions that are asked by creating an object nobody keeps. Must not know: how
 //! the answers are found. A newcomer's trap: a review that says "no" is a success; only a question
 //! that makes no sense is an error.
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::options::WriteOptions;
 use super::{Call, Handlers, decode, managed, meta, timestamp};
-use crate::authz::Authorizer;
+use crate::authz::{Authorizer, rules_status};
 use crate::body::RequestBody;
 use crate::exchange::Response;
 use crate::request::RequestInfo;
@@ -57,6 +57,7 @@ impl Handlers {
         let authorizer = self.authorizer().ok_or_else(ApiError::unknown_resource)?;
         let answer = match call.kind.kind {
             "SelfSubjectReview" => who_am_i(call),
+            "SelfSubjectRulesReview" => what_may_i(call, &review)?,
             "TokenReview" => {
                 managed::created(call, &options, &mut review);
                 review["status"] = self.whose_token(&review["spec"]).await?;
@@ -110,6 +111,19 @@ fn who_am_i(call: &Call) -> Value {
         "metadata": {"creationTimestamp": timestamp()},
         "status": {"userInfo": user_info(&call.user)},
     })
+}
+
+fn what_may_i(call: &Call, review: &Value) -> Result<Value, ApiError> {
+    if review["spec"]["namespace"].as_str().unwrap_or_default().is_empty() {
+        return Err(ApiError::bad_request("no namespace on request"));
+    }
+    Ok(json!({
+        "kind": call.kind.kind,
+        "apiVersion": call.kind.api_version(),
+        "metadata": {},
+        "spec": {},
+        "status": rules_status(&call.user),
+    }))
 }
 
 fn user_info(user: &User) -> Value {
