@@ -126,19 +126,13 @@ fn letters(line: &str) -> String {
         .join(" ")
 }
 
-/// An endpoint as 3.4 takes it for commands to single members: given a URL there, it sends that as
-/// the request's authority, which no HTTP/2 server but Go's accepts.
-fn endpoint(member: &Member) -> String {
-    member.endpoint().replace("http://", "")
-}
-
 #[test]
 fn etcdctl_sees_no_difference() {
     let (ours, theirs) = (Member::start(Kind::Ours), Member::start(Kind::Debians));
     let mut differences = Vec::new();
     for call in CALLS {
         let (our_answer, their_answer) =
-            (answer(&endpoint(&ours), call), answer(&endpoint(&theirs), call));
+            (answer(&ours.endpoint(), call), answer(&theirs.endpoint(), call));
         if our_answer != their_answer {
             let arguments = call.arguments;
             differences.push(format!(

@@ -10,10 +10,15 @@ const FLAG_PADDED: u8 = 0x08;
 const FLAG_PRIORITY: u8 = 0x20;
 const HUFFMAN: u8 = 0x80;
 
-/// The schemes as plain bytes, and as bits of the Huffman code.
-const SCHEMES: [(&[u8], &str); 2] = [
-    (b"http://", "10011101001010011010111011100011000011000"),
-    (b"https://", "1001110100101001101011010001011100011000011000"),
+const SCHEMES: [&[u8]; 2] = [b"http://", b"https://"];
+
+/// The Huffman code (RFC 7541, appendix B) as far as host names need it: bits, the first code of
+/// that many bits, and the characters in the order of their codes.
+const CODE: [(usize, usize, &[u8]); 4] = [
+    (5, 0b0_0000, b"012aceiost"),
+    (6, 0b01_0100, b" %-./3456789=A_bdfghlmnpru"),
+    (7, 0b101_1100, b":BCDEFGHIJKLMNOPQRSTUVWYjkqvwxyz"),
+    (8, 0b1111_1000, b"&*,;XZ"),
 ];
 
 /// The payload of a HEADERS frame without the authority's scheme; `None` if there is none.
@@ -82,41 +87,48 @@ fn string_end(block: &[u8], at: usize) -> Option<usize> {
 /// An encoded string without its scheme; `None` if it has none.
 fn shorter(string: &[u8]) -> Option<Vec<u8>> {
     let (_, start) = integer(string, 0, 7)?;
-    let bytes = &string[start..];
-    SCHEMES.iter().find_map(|(plain, code)| {
-        if string[0] & HUFFMAN == 0 {
-            return bytes.strip_prefix(*plain).map(|rest| encoded(0, rest));
-        }
-        let bit = |at: usize| bytes.get(at / 8).is_some_and(|byte| byte >> (7 - at % 8) & 1 == 1);
-        if bytes.len() * 8 < code.len()
-            || !code.bytes().enumerate().all(|(at, b)| bit(at) == (b == b'1'))
-        {
-            return None;
-        }
-        // A prefix code: what follows the scheme's bits is the rest of the string.
-        let bits: Vec<bool> = (code.len()..bytes.len() * 8).map(bit).collect();
-        let mut rest: Vec<u8> = bits.chunks(8).map(packed).collect();
-        // Padding is shorter than a byte: a last byte of ones only is none of the string's.
-        if rest.last() == Some(&0xff) {
-            rest.pop();
-        }
-        Some(encoded(HUFFMAN, &rest))
-    })
+    let mut bytes = string[start..].to_vec();
+    if string[0] & HUFFMAN != 0 {
+        bytes = decoded(&bytes)?;
+    }
+    SCHEMES.iter().find_map(|scheme| bytes.strip_prefix(*scheme)).map(encoded)
 }
 
-/// Up to eight bits as a byte, filled up with ones.
-fn packed(bits: &[bool]) -> u8 {
-    (0..8).fold(0, |byte, at| byte << 1 | u8::from(bits.get(at).copied().unwrap_or(true)))
+/// Decodes a Huffman string; `None` if it holds what no host name does.
+fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
+    let bits = bytes.len() * 8;
+    let code = |at: usize, length: usize| {
+        (at..at + length)
+            .fold(0, |code, at| code << 1 | usize::from(bytes[at / 8] >> (7 - at % 8) & 1))
+    };
+    let (mut text, mut at) = (Vec::new(), 0);
+    'next: while at < bits {
+        for (length, first, characters) in CODE {
+            if at + length > bits {
+                break;
+            }
+            let place = code(at, length).checked_sub(first);
+            if let Some(character) = place.and_then(|place| characters.get(place)) {
+                text.push(*character);
+                at += length;
+                continue 'next;
+            }
+        }
+        // What is left must be the padding: fewer than eight bits, all ones.
+        let left = bits - at;
+        return (left < 8 && code(at, left) == (1 << left) - 1).then_some(text);
+    }
+    Some(text)
 }
 
-/// A string with its length in front.
-fn encoded(huffman: u8, bytes: &[u8]) -> Vec<u8> {
+/// A plain string with its length in front.
+fn encoded(bytes: &[u8]) -> Vec<u8> {
     let mut string = Vec::with_capacity(bytes.len() + 3);
     let mut left = bytes.len();
     if left < 0x7f {
-        string.push(huffman | left as u8);
+        string.push(left as u8);
     } else {
-        string.push(huffman | 0x7f);
+        string.push(0x7f);
         left -= 0x7f;
         while left >= 0x80 {
             string.push(0x80 | (left & 0x7f) as u8);
@@ -132,50 +144,50 @@ fn encoded(huffman: u8, bytes: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// Huffman codes of the characters used here (RFC 7541, appendix B).
     fn huffman(text: &str) -> Vec<u8> {
-        let code = |c: char| match c {
-            'h' => "100111",
-            't' => "01001",
-            'p' => "101011",
-            's' => "01000",
-            ':' => "1011100",
-            '/' => "011000",
-            '.' => "010111",
-            '0' => "00000",
-            '1' => "00001",
-            '2' => "00010",
-            '3' => "011001",
-            '7' => "011101",
-            '9' => "011111",
-            other => panic!("no code for {other}"),
-        };
-        let bits: String = text.chars().map(code).collect();
-        let bits: Vec<bool> = bits.bytes().map(|b| b == b'1').collect();
-        let bytes: Vec<u8> = bits.chunks(8).map(packed).collect();
-        encoded(HUFFMAN, &bytes)
+        let mut bits = String::new();
+        for byte in text.bytes() {
+            let found = CODE.iter().find_map(|(length, first, characters)| {
+                let place = characters.iter().position(|character| *character == byte)?;
+                Some(format!("{:0length$b}", first + place))
+            });
+            bits.push_str(&found.unwrap());
+        }
+        while !bits.len().is_multiple_of(8) {
+            bits.push('1');
+        }
+        let bytes = bits.as_bytes().chunks(8);
+        let bytes = bytes.map(|b| u8::from_str_radix(std::str::from_utf8(b).unwrap(), 2).unwrap());
+        let mut string = encoded(&bytes.collect::<Vec<u8>>());
+        string[0] |= HUFFMAN;
+        string
     }
 
     #[test]
     fn the_scheme_goes_and_the_rest_stays_in_both_codings() {
-        for host in ["127.0.0.1:2379", "1", "11", "111", "1111", "1111111", "9:9"] {
+        // The example of RFC 7541, C.4.1.
+        let example = b"\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff";
+        assert_eq!(huffman("www.example.com"), example);
+        for host in ["127.0.0.1:2379", "1", "11", "111", "1111", "9:9", "etcd-0.etcd:2379", "Z"] {
             for scheme in ["http://", "https://"] {
                 let url = format!("{scheme}{host}");
-                assert_eq!(shorter(&huffman(&url)), Some(huffman(host)), "{url}");
-                assert_eq!(shorter(&encoded(0, url.as_bytes())), Some(encoded(0, host.as_bytes())));
+                let expected = Some(encoded(host.as_bytes()));
+                assert_eq!(shorter(&huffman(&url)), expected, "{url}");
+                assert_eq!(shorter(&encoded(url.as_bytes())), expected);
             }
             assert_eq!(shorter(&huffman(host)), None);
-            assert_eq!(shorter(&encoded(0, host.as_bytes())), None);
+            assert_eq!(shorter(&encoded(host.as_bytes())), None);
         }
+        // Padding of a whole byte is an error, and none of ours to mend.
+        assert_eq!(decoded(b"\xff"), None);
     }
 
     #[test]
     fn the_authority_is_found_behind_padding_priority_and_other_fields() {
         let long = vec![b'x'; 300];
-        let fields =
-            [&[0x83, 0x3f, 0x01, 0x40][..], &encoded(0, b"name"), &encoded(0, &long)].concat();
-        let block = |value: &str| [&fields[..], &[0x41], &huffman(value), &[0x84]].concat();
-        let (url, host) = (block("http://127.0.0.1:2379"), block("127.0.0.1:2379"));
+        let fields = [&[0x83, 0x3f, 0x01, 0x40][..], &encoded(b"name"), &encoded(&long)].concat();
+        let block = |value: &[u8]| [&fields[..], &[0x41], value, &[0x84]].concat();
+        let (url, host) = (block(&huffman("http://h:1")), block(&encoded(b"h:1")));
         assert_eq!(without_scheme(0, &url), Some(host.clone()));
         let padded = |block: &[u8]| [&[2, 0, 0, 0, 0, 9][..], block, &[0, 0]].concat();
         let flags = FLAG_PADDED | FLAG_PRIORITY;

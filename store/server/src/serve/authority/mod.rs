@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn everything_else_passes_unchanged_and_is_not_looked_at_again() {
         let good = frame(HEADERS, 4, b"\x83\x86\x41\x03h:1");
-        let large = [&[1, 0, 0, HEADERS, 0, 0, 0, 0, 1][..], &[0; 70_000]].concat();
+        let large = [&[1, 0, 0, HEADERS, 0, 0, 0, 0, 1][..], &vec![0; 70_000]].concat();
         for sent in [
             b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(),
             b"PRI * HTTP/1.1".to_vec(),
