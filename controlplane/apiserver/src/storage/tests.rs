@@ -1,11 +1,10 @@
 //! The client against a real etcd: what its callers rely on.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::*;
 use crate::testing::Etcd;
@@ -145,31 +144,43 @@ async fn a_dead_endpoint_beside_a_living_one_costs_no_request() {
     }
 }
 
-/// Passes bytes between a client and `to`, until `mute` is set: then what the server says is lost
-/// and the connection with it.
-async fn lossy_proxy(to: String, mute: Arc<AtomicBool>) -> String {
+/// What a [`lossy_proxy`] does with what the server says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Open,
+    Mute,
+    Cut,
+}
+
+/// Passes bytes between a client and `to`; what the server says is lost while the line is mute, and
+/// the connection when it is cut.
+async fn lossy_proxy(to: String, line: watch::Receiver<Line>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     kijabi_base::tasks::spawn("proxy", async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let mut server = TcpStream::connect(to.trim_start_matches("http://")).await.unwrap();
-            let mute = mute.clone();
+            let mut line = line.clone();
             kijabi_base::tasks::spawn("connection", async move {
+                let heard = line.clone();
                 let (mut from_client, mut to_client) = client.split();
                 let (mut from_server, mut to_server) = server.split();
                 let answers = async {
                     let mut buffer = vec![0; 4096];
                     loop {
                         let read = from_server.read(&mut buffer).await.unwrap_or(0);
-                        if read == 0 || mute.load(Ordering::Relaxed) {
+                        if read == 0 {
                             return;
                         }
-                        to_client.write_all(&buffer[..read]).await.unwrap();
+                        if *heard.borrow() == Line::Open {
+                            to_client.write_all(&buffer[..read]).await.unwrap();
+                        }
                     }
                 };
                 tokio::select! {
                     () = answers => {}
                     _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+                    _ = line.wait_for(|line| *line == Line::Cut) => {}
                 }
             });
         }
@@ -180,22 +191,26 @@ async fn lossy_proxy(to: String, mute: Arc<AtomicBool>) -> String {
 #[tokio::test]
 async fn a_write_whose_answer_is_lost_is_not_sent_again() {
     let etcd = Etcd::start().await;
-    let mute = Arc::new(AtomicBool::new(false));
-    let address = lossy_proxy(etcd.endpoint().to_owned(), mute.clone()).await;
+    let (line, heard) = watch::channel(Line::Open);
+    let address = lossy_proxy(etcd.endpoint().to_owned(), heard).await;
     let (lossy, direct) = (Client::connect(&[address]).unwrap(), etcd.client());
     let first = done(lossy.create(&key("a"), value("1"), 0).await.unwrap());
-    mute.store(true, Ordering::Relaxed);
-    let outcome = lossy.replace(&key("a"), first, value("2"), 0).await;
-    assert!(
-        matches!(
-            outcome,
-            Err(StoreError::Unavailable(_) | StoreError::TimedOut | StoreError::Other(_))
-        ),
-        "{outcome:?}"
-    );
-    // It did happen, and once: the next revision is the next write's.
-    let (record, _) = direct.get(&key("a")).await.unwrap();
-    let record = record.unwrap();
-    assert_eq!((&record.value[..], record.revision), (&b"2"[..], Revision(first.0 + 1)));
+    line.send_replace(Line::Mute);
+    let writing = kijabi_base::tasks::spawn("write", async move {
+        lossy.replace(&key("a"), first, value("2"), 0).await
+    });
+    let second = loop {
+        let (record, _) = direct.get(&key("a")).await.unwrap();
+        let record = record.unwrap();
+        if record.revision != first {
+            break record;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    line.send_replace(Line::Cut);
+    let outcome = writing.await.unwrap();
+    assert!(outcome.is_err(), "{outcome:?}");
+    // It happened once: the next revision is the next write's.
+    assert_eq!((&second.value[..], second.revision), (&b"2"[..], Revision(first.0 + 1)));
     assert_eq!(done(direct.create(&key("b"), value("1"), 0).await.unwrap()), Revision(first.0 + 2));
 }
