@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{Definition, Served, Style};
+use super::{Definition, Served, Style, descriptions};
 use crate::schema::{self, Element, Field, ListKind, Shape, Type};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
@@ -111,7 +111,7 @@ impl Definitions {
         let properties: Map<_, _> = target
             .fields
             .iter()
-            .map(|field| (field.name.to_owned(), self.property(field)))
+            .map(|field| (field.name.to_owned(), self.property(target, field)))
             .collect();
         let required: Vec<_> =
             target.fields.iter().filter(|one| one.required).map(|one| one.name).collect();
@@ -127,11 +127,18 @@ impl Definitions {
         if target.atomic {
             object["x-kubernetes-map-type"] = "atomic".into();
         }
+        if let Some(text) = descriptions::of_type(target.short) {
+            object["description"] = text.into();
+        }
         object
     }
 
-    fn property(&mut self, field: &Field) -> Value {
+    fn property(&mut self, holder: &Type, field: &Field) -> Value {
         let mut value = self.element(&field.element);
+        // Beside a reference v2 allows a description too.
+        if let Some(text) = descriptions::of_field(holder.short, field.name) {
+            value["description"] = text.into();
+        }
         if let Some(text) = field.default {
             value["default"] = serde_json::from_str(text).unwrap_or_else(|_| text.into());
         }

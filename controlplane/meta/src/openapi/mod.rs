@@ -2,9 +2,10 @@
 //!
 //! Owns: what the documents hold and their encodings. Must not know: HTTP, caching. A newcomer's trap:
 //! clients use them to find merge keys and to see whether a server checks fields, so the markers and
-//! the parameters matter more than the prose, of which there is none.
+//! the parameters matter more than the prose, of which there is little.
 
 mod definitions;
+mod descriptions;
 mod gnostic;
 mod paths;
 
