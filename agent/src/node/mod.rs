@@ -110,24 +110,19 @@ impl Heartbeat {
         let images = self.runtime.images().await.unwrap_or_default();
         let pressure = self.data.as_deref().map(Pressure::read).unwrap_or_default();
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let before = match last {
-            Some((status, _)) => status.conditions.clone().unwrap_or_default(),
-            None => match nodes.get_opt(&self.facts.name).await? {
-                Some(node) => node.status.and_then(|it| it.conditions).unwrap_or_default(),
-                // Somebody deleted the Node: the kubelet registers again, and so do we.
-                None => self
-                    .try_register()
-                    .await?
-                    .status
-                    .and_then(|status| status.conditions)
-                    .unwrap_or_default(),
-            },
+        // As with the kubelet, a Node that somebody deleted is registered again only when the
+        // agent starts anew.
+        let Some(node) = nodes.get_opt(&self.facts.name).await? else {
+            tracing::warn!(node = self.facts.name, "the node was deleted");
+            return Ok(None);
         };
+        let before = node.status.and_then(|it| it.conditions).unwrap_or_default();
         let now = time::now();
         let status = status::status(&self.facts, &health, pressure, &images, &before, now);
         let clock = kijabi_base::clock::now();
         if let Some((old, sent)) = last
             && !status::differs(old, &status)
+            && !status::contradicts(&before, &status)
             && clock.duration_since(*sent) < NODE_REPORT_EVERY
         {
             return Ok(None);
@@ -140,12 +135,8 @@ impl Heartbeat {
     async fn keep_lease(&self) {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), "kube-node-lease");
         let period = Duration::from_secs(LEASE_SECONDS as u64 / 4);
-        let mut owner: Option<OwnerReference> = None;
         loop {
-            if owner.is_none() {
-                owner = self.owner().await;
-            }
-            let wait = match self.renew(&leases, owner.as_ref()).await {
+            let wait = match self.renew(&leases).await {
                 Ok(()) => period,
                 Err(error) => {
                     let error = ApiError::from(error);
@@ -170,10 +161,9 @@ impl Heartbeat {
         })
     }
 
-    async fn renew(&self, leases: &Api<Lease>, owner: Option<&OwnerReference>) -> kube::Result<()> {
+    async fn renew(&self, leases: &Api<Lease>) -> kube::Result<()> {
         let renewed = MicroTime(time::now());
         let patch = json!({
-            "metadata": {"ownerReferences": owner.map(|it| vec![it]).unwrap_or_default()},
             "spec": {
                 "holderIdentity": self.facts.name,
                 "leaseDurationSeconds": LEASE_SECONDS,
@@ -185,11 +175,13 @@ impl Heartbeat {
             Err(error) if is_reason(&error, "NotFound") => {}
             other => return other.map(drop),
         }
+        // A Lease without its Node would never go away, so there is none without.
+        let Some(owner) = self.owner().await else { return Ok(()) };
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
                 namespace: Some("kube-node-lease".to_owned()),
-                owner_references: owner.map(|it| vec![it.clone()]),
+                owner_references: Some(vec![owner]),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {

@@ -245,6 +245,16 @@ pub fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
     without_heartbeats(a) != without_heartbeats(b)
 }
 
+/// Whether the API's conditions say something else than the status: another has written them, such
+/// as the node controller when it had not heard of the node for a while.
+pub fn contradicts(api: &[NodeCondition], status: &NodeStatus) -> bool {
+    status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|own| !api.iter().any(|it| it.type_ == own.type_ && it.status == own.status))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,6 +309,13 @@ mod tests {
         assert_eq!(ready(&broken).last_transition_time, Some(time(at(99))));
         assert_eq!(ready(&broken).message.as_deref(), Some("container runtime is down: no answer"));
         assert!(differs(&first, &broken));
+
+        let mut written = conditions;
+        assert!(!contradicts(&written, &later));
+        for it in &mut written {
+            "Unknown".clone_into(&mut it.status);
+        }
+        assert!(contradicts(&written, &later), "the node controller gave the node up meanwhile");
     }
 
     #[test]

@@ -208,13 +208,9 @@ fn stop_all(view: View<'_>, plan: &mut Plan) {
 
 fn new_sandbox(view: View<'_>, plan: &mut Plan) {
     // What is left of the old sandbox goes first: two sandboxes of a pod must not run together.
-    for sandbox in &view.observed.sandboxes {
-        let has_running = view
-            .observed
-            .containers
-            .iter()
-            .any(|it| it.sandbox == sandbox.id && it.state == RunState::Running);
-        if sandbox.ready || has_running {
+    // Also one that is down: after a reboot only a stop gives its address back.
+    for (index, sandbox) in view.observed.sandboxes.iter().enumerate() {
+        if index == 0 || sandbox.ready {
             plan.steps.push(Step::StopSandbox { id: sandbox.id.clone() });
         }
     }

@@ -117,6 +117,7 @@ fn a_pods_life_is_planned_move_by_move() {
         (&always, "s0+ web/0=lost log/0=run", "kill web0"),
         // The sandbox died: what is left of it is stopped, restart counts go on.
         (&always, "s0- web/0=run log/0=run", "stop s0, sandbox 1"),
+        (&always, "s0- web/0=exit255 log/0=exit255", "stop s0, sandbox 1"),
         (&always, "s0- s1+ web/0=exit137@s0 log/0=exit1@s0", "start web/1, start log/1"),
         // Older dead runs are forgotten, the newest dead one stays for its logs.
         (&always, "s0+ web/2=run web/1=exit1 web/0=exit1 log/0=run", "forget web0"),
