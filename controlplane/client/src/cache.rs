@@ -278,6 +278,9 @@ where
     tasks::spawn_until(name, shutdown, follow(name, events, cache))
 }
 
+/// The failure of a watch in a row that is worth a line in the log.
+const FAILURES_TO_TELL: u32 = 4;
+
 /// Feeds a watcher's events into `cache`. A whole relist is put in at once.
 pub async fn follow<K, S>(name: &'static str, events: S, cache: Arc<Cache<K>>)
 where
@@ -303,7 +306,12 @@ where
             Err(error) => {
                 let wait = watch_backoff(failures);
                 failures = failures.saturating_add(1);
-                tracing::warn!(watch = name, %error, ?wait, "watch failed, trying again");
+                // Once for each outage, and not for a connection that was merely renewed.
+                if failures == FAILURES_TO_TELL {
+                    tracing::warn!(watch = name, %error, "watch fails, trying on");
+                } else {
+                    tracing::debug!(watch = name, %error, ?wait, "watch failed, trying again");
+                }
                 tokio::time::sleep(wait).await;
             }
         }

@@ -7,7 +7,7 @@ pub const LIST_PAGE_OBJECTS: u32 = 500;
 /// First wait after a watch failed.
 pub const WATCH_BACKOFF_MIN: Duration = Duration::from_millis(200);
 /// Longest wait between two attempts to watch.
-pub const WATCH_BACKOFF_MAX: Duration = Duration::from_secs(10);
+pub const WATCH_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// First wait before a key that failed is tried again (client-go's 5 ms).
 pub const RETRY_BACKOFF_MIN: Duration = Duration::from_millis(5);
 /// Longest wait before a key that failed is tried again.

@@ -23,6 +23,9 @@ const DISCOVERY_PERIOD: Duration = Duration::from_secs(30);
 /// The same until the first look succeeded.
 const DISCOVERY_RETRY: Duration = Duration::from_secs(1);
 
+/// The wait after a watch failed.
+const WATCH_RETRY: Duration = Duration::from_secs(1);
+
 struct Watch {
     stop: Shutdown,
     listed: watch::Receiver<bool>,
@@ -147,7 +150,7 @@ async fn follow(shared: Arc<Shared>, kind: Kind, listed: watch::Sender<bool>) {
             }
             Err(error) => {
                 tracing::debug!(kind = kind.resource.kind, %error, "watch failed, trying again");
-                tokio::time::sleep(kijabi_client::limits::WATCH_BACKOFF_MAX / 10).await;
+                tokio::time::sleep(WATCH_RETRY).await;
             }
         }
     }
