@@ -94,55 +94,19 @@ impl ApiServer {
             &pki_options(&config, local_addr.port(), IpAddr::V4(service_address)),
         )?);
         let tls = ServerTls::new(&pki)?;
-        let key = Arc::new(TokenKey::from_pkcs8(pki.token_key_der())?);
-
         let shutdown = Shutdown::new();
-        let registry = Registry::new(Client::connect(&config.etcd_endpoints)?, shutdown.child())?;
-        registry.run();
-        let objects: Arc<dyn Objects> = registry.clone();
-        let services =
-            Services::new(registry.client().clone(), config.service_cidr, config.node_ports);
-        let chain = Chain::standard(&objects, vec![Arc::new(services.clone())]);
-        let issuer = config.service_account_issuer.clone();
-        let public = Issuer::new(&issuer, &pki.server_url(), &key);
-        let tokens = Arc::new(Tokens::new(key, issuer, objects.clone()));
-        let authorizer = Authorizer::new(objects.clone());
-        let handlers =
-            Handlers::with_identities(registry.clone(), chain, tokens.clone(), authorizer.clone());
-        let resources: Arc<dyn ResourceHandler> = Arc::new(handlers);
-        let logs = Logs::new(objects.clone(), &pki, config.allow_loopback_nodes)?;
-        let openapi = Arc::new(OpenApi::default());
-        let early = openapi.clone();
-        tasks::blocking(move || early.prepare());
-
-        let loopback = Loopback::new(resources.clone());
-        let bootstrapped = Arc::new(AtomicBool::new(false));
-        let advertised = SocketAddr::new(config.advertised(), local_addr.port());
-        let metrics = Arc::new(Metrics::new(GIT_VERSION)?);
-        let filters = Arc::new(Filters {
-            authenticator: Authenticator::new(tokens, config.anonymous_auth),
-            authorizer,
-            in_flight: InFlight::new(config.read_only_in_flight_max, config.mutating_in_flight_max),
-            metrics: metrics.clone(),
-            router: Router {
-                resources,
-                logs,
-                discovery: Discovery::new(&advertised.to_string()),
-                openapi,
-                issuer: public,
-                health: health(&registry, &bootstrapped, &shutdown),
-                metrics,
-            },
-            shutdown: shutdown.clone(),
-        });
+        let backend = Backend::new(&config, &pki, &shutdown)?;
+        let loopback = Loopback::new(backend.resources.clone());
         let bootstrap = Bootstrap {
             client: loopback.clone(),
-            address: advertised.ip(),
-            port: advertised.port(),
+            address: config.advertised(),
+            port: local_addr.port(),
             service_address: IpAddr::V4(service_address),
             hostname: config.hostname.clone(),
-            done: bootstrapped,
+            done: Arc::default(),
         };
+        let filters = Arc::new(filters(&config, &pki, &backend, &bootstrap, &shutdown)?);
+        let Backend { registry, services, .. } = backend;
         let repair = Repair::new(services, registry.clone());
         tasks::spawn("service-repair", repair_when_filled(registry, repair, shutdown.child()));
         tasks::spawn("bootstrap", bootstrap.run(shutdown.child()));
@@ -183,6 +147,70 @@ impl ApiServer {
     pub async fn wait(&self) {
         self.ended.wait().await;
     }
+}
+
+/// What answers requests for resources.
+struct Backend {
+    registry: Arc<Registry>,
+    services: Services,
+    resources: Arc<dyn ResourceHandler>,
+    tokens: Arc<Tokens>,
+    authorizer: Authorizer,
+    issuer: Issuer,
+}
+
+impl Backend {
+    fn new(config: &Config, pki: &Pki, shutdown: &Shutdown) -> Result<Self, StartError> {
+        let key = Arc::new(TokenKey::from_pkcs8(pki.token_key_der())?);
+        let registry = Registry::new(Client::connect(&config.etcd_endpoints)?, shutdown.child())?;
+        registry.run();
+        let objects: Arc<dyn Objects> = registry.clone();
+        let services =
+            Services::new(registry.client().clone(), config.service_cidr, config.node_ports);
+        let chain = Chain::standard(&objects, vec![Arc::new(services.clone())]);
+        let name = config.service_account_issuer.clone();
+        let issuer = Issuer::new(&name, &pki.server_url(), &key);
+        let tokens = Arc::new(Tokens::new(key, name, objects.clone()));
+        let authorizer = Authorizer::new(objects);
+        let resources = Arc::new(Handlers::with_identities(
+            registry.clone(),
+            chain,
+            tokens.clone(),
+            authorizer.clone(),
+        ));
+        Ok(Self { registry, services, resources, tokens, authorizer, issuer })
+    }
+}
+
+fn filters(
+    config: &Config,
+    pki: &Pki,
+    backend: &Backend,
+    bootstrap: &Bootstrap,
+    shutdown: &Shutdown,
+) -> Result<Filters, StartError> {
+    let openapi = Arc::new(OpenApi::default());
+    let early = openapi.clone();
+    tasks::blocking(move || early.prepare());
+    let metrics = Arc::new(Metrics::new(GIT_VERSION)?);
+    let server_address = SocketAddr::new(bootstrap.address, bootstrap.port).to_string();
+    let registry = &backend.registry;
+    Ok(Filters {
+        authenticator: Authenticator::new(backend.tokens.clone(), config.anonymous_auth),
+        authorizer: backend.authorizer.clone(),
+        in_flight: InFlight::new(config.read_only_in_flight_max, config.mutating_in_flight_max),
+        metrics: metrics.clone(),
+        router: Router {
+            resources: backend.resources.clone(),
+            logs: Logs::new(registry.clone(), pki, config.allow_loopback_nodes)?,
+            discovery: Discovery::new(&server_address),
+            openapi,
+            issuer: backend.issuer.clone(),
+            health: health(registry, &bootstrap.done, shutdown),
+            metrics,
+        },
+        shutdown: shutdown.clone(),
+    })
 }
 
 /// Runs the repair once the cache of services can be believed.

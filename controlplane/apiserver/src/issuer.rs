@@ -14,7 +14,7 @@ const CONFIGURATION: &str = "/.well-known/openid-configuration";
 const KEYS: &str = "/openid/v1/jwks";
 
 /// The documents.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Issuer {
     configuration: Value,
     keys: Value,

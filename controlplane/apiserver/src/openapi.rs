@@ -143,6 +143,7 @@ fn respond(document: &Document, content_type: &'static str, headers: &HeaderMap)
     response
 }
 
+// Differs from Kubernetes: v3 documents are served as JSON, not as protobuf.
 fn v3(name: &str, document: &Document, query: &Query, headers: &HeaderMap) -> Response {
     match query.get("hash") {
         Some(asked) if asked != document.hash => {

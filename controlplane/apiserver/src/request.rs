@@ -238,6 +238,8 @@ fn decode_segments(path: &str) -> Result<Vec<String>, BadTarget> {
 }
 
 fn decode_segment(at: usize, raw: &str) -> Result<String, BadTarget> {
+    // Differs from Kubernetes: empty and dot segments, encoded separators, control characters and
+    // names over 253 bytes in a path are refused with 400 before authentication.
     let refuse = |why: &str| {
         let mut shown = String::new();
         for byte in raw.bytes().take(64) {

@@ -153,6 +153,8 @@ impl std::fmt::Debug for Chain {
 }
 
 impl Chain {
+    // Differs from Kubernetes: LimitRanger, ResourceQuota, PodSecurity, webhooks and policies do not
+    // run, for the kinds that configure them are not served.
     /// The plugins that Kubernetes runs by default, as far as their kinds are served, in its order.
     pub fn standard(objects: &Arc<dyn Objects>, allocators: Vec<Arc<dyn Allocator>>) -> Self {
         let plugins: Vec<Box<dyn Plugin>> = vec![

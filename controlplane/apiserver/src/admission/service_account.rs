@@ -88,6 +88,8 @@ impl ServiceAccount {
     }
 }
 
+// Differs from Kubernetes: the deprecated annotation kubernetes.io/enforce-mountable-secrets of an
+// account is not enforced.
 impl Plugin for ServiceAccount {
     fn name(&self) -> &'static str {
         "ServiceAccount"

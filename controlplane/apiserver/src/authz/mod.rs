@@ -18,10 +18,9 @@ use crate::request::RequestInfo;
 use crate::status::{ApiError, GroupResource};
 use crate::user::{MASTERS, User};
 
-/// Decides what users may do.
-///
 // Differs from Kubernetes: the rules are the bootstrap roles of the components, built in; there
 // are no Role and binding objects yet.
+/// Decides what users may do.
 #[derive(Clone)]
 pub struct Authorizer {
     objects: Arc<dyn Objects>,

@@ -63,8 +63,8 @@ const SCHEDULER: &[Rule] = &[
     rule(READ, APPS, &["replicasets", "statefulsets"]),
 ];
 
-/// Differs from Kubernetes: the controllers act as one user that holds the union of the roles
-/// which Kubernetes gives each controller's own service account.
+// Differs from Kubernetes: the controllers act as one user that holds the union of the roles
+// which Kubernetes gives each controller's own service account.
 const CONTROLLER_MANAGER: &[Rule] = &[
     EVENTS,
     // The namespace controller and the garbage collector act on whatever there is.

@@ -21,6 +21,8 @@ const ADDRESS: &str = "kijabi.io/apiserver-address";
 const GONE_AFTER: Duration = Duration::from_secs(40);
 const LEASE_SECONDS: u64 = 40;
 
+// Differs from Kubernetes: endpoints of the service `kubernetes` follow these Lease objects, not
+// keys below /registry/masterleases/.
 /// What is known of the servers.
 #[derive(Debug)]
 pub(super) struct Peers {

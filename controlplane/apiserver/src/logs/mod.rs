@@ -23,6 +23,8 @@ use node::{Agent, NodeClient};
 
 /// The agent's port if the node does not say.
 const AGENT_PORT: u64 = 10_250;
+// Differs from Kubernetes: the agent's certificate is always verified, also when
+// `insecureSkipTLSVerifyBackend` is asked for.
 /// The options that the agent is told.
 const OPTIONS: [&str; 8] = [
     "follow",
