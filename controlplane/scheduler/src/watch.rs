@@ -187,3 +187,103 @@ fn on_namespace(shared: &Shared, change: &Change<Namespace>) {
     }
     shared.wake.notify_one();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(version: u32, extra: Value) -> Arc<Pod> {
+        let get = |key: &str| extra.get(key).cloned();
+        Arc::new(
+            serde_json::from_value(json!({
+                "metadata": {"namespace": "default", "name": "p", "uid": "u",
+                    "resourceVersion": version.to_string(), "deletionTimestamp": get("deleted"),
+                    "labels": get("labels")},
+                "spec": {"containers": [], "nodeName": get("node"), "schedulerName": get("scheduler")},
+                "status": {"phase": get("phase")},
+            }))
+            .unwrap(),
+        )
+    }
+
+    /// Tells the pod's story version by version; after each, where it is: queued, placed or neither.
+    fn told(versions: &[Value]) -> Vec<&'static str> {
+        let shared = Shared::default();
+        let mut old = None;
+        let mut places = Vec::new();
+        for (number, version) in versions.iter().enumerate() {
+            let new = (!version.is_null()).then(|| pod(number as u32, version.clone()));
+            on_pod(&shared, &Change { old: old.take(), new: new.clone() });
+            old = new;
+            let state = shared.state.lock();
+            places.push(match (state.queue.lengths().0, state.cluster.holds("u")) {
+                (0, false) => "nowhere",
+                (_, false) => "queued",
+                (0, true) => "placed",
+                (_, true) => "both",
+            });
+        }
+        places
+    }
+
+    #[test]
+    fn where_a_pod_is_in_each_part_of_its_life() {
+        let deleted = "2026-01-01T00:00:00Z";
+        let on = |phase: &str| json!({"node": "n", "phase": phase});
+        for (versions, places) in [
+            (
+                vec![json!({}), on("Pending"), on("Running"), on("Succeeded")],
+                vec!["queued", "placed", "placed", "nowhere"],
+            ),
+            (vec![json!({}), Value::Null], vec!["queued", "nowhere"]),
+            (vec![on("Running"), Value::Null], vec!["placed", "nowhere"]),
+            (vec![json!({}), json!({"deleted": deleted})], vec!["queued", "nowhere"]),
+            (vec![json!({"scheduler": "other"})], vec!["nowhere"]),
+            (vec![json!({"scheduler": "default-scheduler"})], vec!["queued"]),
+        ] {
+            assert_eq!(told(&versions), places, "{versions:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_we_assumed_is_not_queued_again_by_a_watch_that_lags() {
+        let shared = Shared::default();
+        let first = pod(1, json!({}));
+        on_pod(&shared, &Change { old: None, new: Some(first.clone()) });
+        let mut state = shared.state.lock();
+        let taken = state.queue.pop(clock::now()).unwrap();
+        state.cluster.assume(taken, "n");
+        state.queue.remove("u");
+        drop(state);
+        on_pod(
+            &shared,
+            &Change { old: Some(first), new: Some(pod(2, json!({"labels": {"a": "b"}}))) },
+        );
+        let state = shared.state.lock();
+        assert_eq!((state.queue.lengths(), state.cluster.holds("u")), ((0, 0, 0), true));
+    }
+
+    #[test]
+    fn the_selectors_of_services_and_owners_are_followed() {
+        let shared = Shared::default();
+        let service = |selector: Value| -> Option<Arc<Service>> {
+            serde_json::from_value(json!({"metadata": {"namespace": "a", "name": "s"},
+                "spec": {"selector": selector}}))
+            .ok()
+        };
+        let count = || shared.state.lock().cluster.services.in_namespace("a").count();
+        on_service(&shared, &Change { old: None, new: service(json!({"app": "web"})) });
+        assert_eq!(count(), 1);
+        on_service(&shared, &Change { old: None, new: service(json!(null)) });
+        assert_eq!(count(), 0, "a Service without a selector groups nothing");
+        let set: Arc<ReplicaSet> = serde_json::from_value(json!({
+            "metadata": {"namespace": "a", "name": "r"},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}}}))
+        .unwrap();
+        on_replica_set(&shared, &Change { old: None, new: Some(set.clone()) });
+        assert!(shared.state.lock().cluster.owners.get("ReplicaSet", "a", "r").is_some());
+        on_replica_set(&shared, &Change { old: Some(set), new: None });
+        assert!(shared.state.lock().cluster.owners.get("ReplicaSet", "a", "r").is_none());
+    }
+}

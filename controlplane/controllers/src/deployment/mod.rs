@@ -105,3 +105,41 @@ fn woken_by_set(
     keys.dedup();
     keys
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn set(extra: Value) -> Option<Arc<ReplicaSet>> {
+        let mut meta = json!({"namespace": "default", "name": "web-1", "labels": {"app": "web"}});
+        for (key, part) in extra.as_object().unwrap() {
+            meta[key] = part.clone();
+        }
+        serde_json::from_value(json!({ "metadata": meta })).ok()
+    }
+
+    #[test]
+    fn which_deployments_a_changed_set_wakes() {
+        let owner = |kind: &str, name: &str| json!({"ownerReferences": [{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "u", "controller": true}]});
+        let deployment = |name: &str, app: &str| -> Arc<Deployment> {
+            serde_json::from_value(json!({"metadata": {"namespace": "default", "name": name},
+                "spec": {"selector": {"matchLabels": {"app": app}}, "template": {}}}))
+            .unwrap()
+        };
+        for (old, new, woken) in [
+            (None, set(owner("Deployment", "web")), vec!["web"]),
+            (set(owner("Deployment", "web")), None, vec!["web"]),
+            (set(owner("Deployment", "a")), set(owner("Deployment", "b")), vec!["a", "b"]),
+            (set(owner("Deployment", "web")), set(json!({})), vec!["web"]),
+            (None, set(json!({})), vec!["web"]),
+            (None, set(owner("Other", "web")), vec![]),
+        ] {
+            let change = Change { old, new };
+            let all = || vec![deployment("web", "web"), deployment("db", "db")];
+            let keys = woken_by_set(&change, all);
+            let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+            assert_eq!(names, woken, "{change:?}");
+        }
+    }
+}

@@ -91,3 +91,59 @@ fn matching(pod: &Pod, sets: &Cache<ReplicaSet>) -> Vec<Key> {
         .map(|set| Key::of(set.as_ref()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::pod;
+    use serde_json::json;
+
+    fn sets() -> Arc<Cache<ReplicaSet>> {
+        let sets = Cache::new(&[]);
+        sets.upsert(
+            serde_json::from_value(json!({
+                "metadata": {"namespace": "default", "name": "web", "uid": "rs"},
+                "spec": {"selector": {"matchLabels": {"app": "web"}}}}))
+            .unwrap(),
+        );
+        sets
+    }
+
+    #[test]
+    fn which_pods_wake_the_set() {
+        let owned = json!({"owner": "rs", "labels": {"app": "web"}});
+        let of_a_namesake = json!({"owner": "older", "labels": {"app": "web"}});
+        for (extra, wakes) in [
+            (owned, true),
+            (of_a_namesake, false),
+            (json!({"labels": {"app": "web"}}), true),
+            (json!({"labels": {"app": "db"}}), false),
+            (json!({}), false),
+        ] {
+            let queue = WorkQueue::new();
+            let new = Some(pod("u", extra.clone()));
+            on_pod(&Change { old: None, new }, &sets(), &Expectations::default(), &queue);
+            assert_eq!(!queue.is_empty(), wakes, "{extra}");
+        }
+    }
+
+    #[test]
+    fn the_set_waits_until_it_has_seen_its_own_work() {
+        let (sets, expectations, queue) = (sets(), Expectations::default(), WorkQueue::new());
+        let key = Key::new("default", "web");
+        let on = |old: Option<Arc<Pod>>, new: Option<Arc<Pod>>| {
+            on_pod(&Change { old, new }, &sets, &expectations, &queue);
+        };
+        let (one, two) = (pod("1", json!({"owner": "rs"})), pod("2", json!({"owner": "rs"})));
+        expectations.expect_creations(&key, 2);
+        on(None, Some(one.clone()));
+        on(Some(one.clone()), Some(one.clone()));
+        assert!(!expectations.are_met(&key), "an update is not a creation");
+        on(None, Some(two));
+        assert!(expectations.are_met(&key));
+        expectations.expect_deletions(&key, ["1".to_owned()]);
+        assert!(!expectations.are_met(&key));
+        on(Some(one), Some(pod("1", json!({"owner": "rs", "deleted": 5}))));
+        assert!(expectations.are_met(&key), "a pod that is going counts as deleted");
+    }
+}
