@@ -32,3 +32,26 @@ impl Strategy for Binding {
         check::path_segment_name(name, prefix)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_binding_names_a_node() {
+        let got: Vec<_> = Binding
+            .validate_create(&json!({"target": {"kind": "Pod"}}))
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            got,
+            [
+                "target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \"<empty>\"",
+                "target.name: Required value",
+            ]
+        );
+    }
+}

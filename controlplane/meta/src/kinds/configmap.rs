@@ -79,3 +79,30 @@ pub(crate) fn frozen(object: &Value, old: &Value, fields: &[&str]) -> Vec<FieldE
     }
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_frozen_map_stays_as_it_is() {
+        let old = json!({"immutable": true, "data": {"a": "1"}});
+        let new = json!({"data": {"a": "2"}, "binaryData": {"b": "eA=="}});
+        let got: Vec<_> =
+            ConfigMap.validate_update(&new, &old).iter().map(|one| one.field.clone()).collect();
+        assert_eq!(got, ["immutable", "data", "binaryData"]);
+    }
+
+    #[test]
+    fn a_map_has_at_most_a_megabyte() {
+        let map = |bytes: usize| json!({"data": {"a": "x".repeat(bytes)}});
+        assert_eq!(ConfigMap.validate_create(&map(DATA_BYTES_MAX)), []);
+        let got = ConfigMap.validate_create(&map(DATA_BYTES_MAX + 1));
+        assert_eq!(
+            got.first().map(ToString::to_string).as_deref(),
+            Some(": Too long: may not be more than 1048576 bytes")
+        );
+    }
+}

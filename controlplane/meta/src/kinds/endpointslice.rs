@@ -150,6 +150,12 @@ fn fqdn(path: &str, value: &str) -> Vec<FieldError> {
         let detail = "should be a domain with at least two segments separated by dots";
         return vec![check::invalid(path, name, detail)];
     }
+    for label in name.split('.') {
+        let texts = crate::name::dns1123_label(label);
+        if !texts.is_empty() {
+            return vec![check::invalid(path, label, &texts.join(","))];
+        }
+    }
     Vec::new()
 }
 

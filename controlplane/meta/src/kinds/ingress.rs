@@ -198,3 +198,31 @@ fn backend(one: &Value, path: &str) -> Vec<FieldError> {
     }
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rule_has_its_words() {
+        let ingress = json!({"spec": {"rules": [{"host": "10.0.0.1", "http": {"paths": [
+            {"path": "x//y", "pathType": "Exact", "backend": {}},
+            {"pathType": "Near", "backend": {"service": {"name": "s", "port": {}}}},
+            {"backend": {"service": {"name": "s", "port": {"name": "a", "number": 1}}}}]}}]}});
+        let got: Vec<_> =
+            Ingress.validate_create(&ingress).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            got,
+            [
+                "spec.rules[0].host: Invalid value: \"10.0.0.1\": must be a DNS name, not an IP address",
+                "spec.rules[0].http.paths[0].path: Invalid value: \"x//y\": must be an absolute path",
+                "spec.rules[0].http.paths[0].path: Invalid value: \"x//y\": must not contain '//'",
+                "spec.rules[0].http.paths[0].backend: Required value: must set one of resource or service",
+                "spec.rules[0].http.paths[1].pathType: Unsupported value: \"Near\": supported values: \"Exact\", \"ImplementationSpecific\", \"Prefix\"",
+                "spec.rules[0].http.paths[1].backend.service.port: Required value: port name or number is required",
+                "spec.rules[0].http.paths[2].pathType: Required value: pathType must be specified",
+                "spec.rules[0].http.paths[2].backend: Invalid value: \"\": cannot set both port name & port number",
+            ]
+        );
+    }
+}

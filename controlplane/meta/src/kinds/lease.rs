@@ -58,3 +58,25 @@ impl Strategy for Lease {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_rule_has_its_words() {
+        let lease = json!({"spec": {"leaseDurationSeconds": 0, "leaseTransitions": -1,
+            "preferredHolder": "a"}});
+        let got: Vec<_> = Lease.validate_create(&lease).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            got,
+            [
+                "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
+                "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
+                "spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined",
+            ]
+        );
+    }
+}

@@ -144,3 +144,32 @@ fn order(limit: &Value, path: &str) -> Vec<FieldError> {
     }
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn figures_lie_in_order() {
+        let range = json!({"spec": {"limits": [
+            {"type": "Pod", "min": {"cpu": "2"}, "max": {"cpu": "1"}, "default": {"cpu": "1"}},
+            {"type": "Container", "maxLimitRequestRatio": {"cpu": "500m"}},
+            {"type": "PersistentVolumeClaim"}, {"type": "Thing"}, {"type": "Pod"}]}});
+        let got: Vec<_> =
+            LimitRange.validate_create(&range).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            got,
+            [
+                "spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod'",
+                "spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1",
+                "spec.limits[0].default[cpu]: Invalid value: \"2\": min value 2 is greater than default value 1",
+                "spec.limits[1].maxLimitRequestRatio[cpu]: Invalid value: \"500m\": ratio 500m is less than 1",
+                "spec.limits[2]: Required value: either minimum or maximum storage value is required, but neither was provided",
+                "spec.limits[3].type: Invalid value: \"Thing\": must be a standard limit type or fully qualified",
+                "spec.limits[4].type: Duplicate value: \"Pod\"",
+            ]
+        );
+    }
+}

@@ -116,3 +116,39 @@ pub fn validate_finalize(object: &Value) -> Vec<FieldError> {
 pub fn prepare_deletion(object: &mut Value) {
     object.child("status").put("phase", "Terminating");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_namespace_is_active_labelled_and_kept() {
+        let mut object =
+            json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["example.com/a"]}});
+        Namespace.default(&mut object);
+        Namespace.prepare_create(&mut object);
+        assert_eq!(object["metadata"]["labels"], json!({"kubernetes.io/metadata.name": "n"}));
+        assert_eq!(object["spec"]["finalizers"], json!(["example.com/a", "kubernetes"]));
+        assert_eq!(object["status"], json!({"phase": "Active"}));
+    }
+
+    #[test]
+    fn finalizers_need_a_domain_and_the_phase_follows_the_deletion() {
+        let bad = json!({"spec": {"finalizers": ["mine"]}});
+        let got: Vec<_> = validate_finalize(&bad).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            got,
+            [
+                "spec.finalizers[0]: Invalid value: \"mine\": name is neither a standard finalizer name nor is it fully qualified"
+            ]
+        );
+        let phase = |going: bool, phase: &str| {
+            let time = if going { json!("2026-01-01T00:00:00Z") } else { Value::Null };
+            let object =
+                json!({"metadata": {"deletionTimestamp": time}, "status": {"phase": phase}});
+            Namespace.validate_status_update(&object, &object).len()
+        };
+        assert_eq!((phase(false, "Active"), phase(true, "Terminating")), (0, 0));
+        assert_eq!((phase(true, "Active"), phase(false, "Terminating")), (1, 1));
+    }
+}

@@ -140,3 +140,37 @@ fn peer(one: &Value, path: &str) -> Vec<FieldError> {
     }
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_rule_has_its_words() {
+        let mut policy = json!({"spec": {"podSelector": {}, "policyTypes": ["Sideways"], "ingress": [{
+            "ports": [{"port": "http", "endPort": 5}, {"port": 80, "endPort": 79}],
+            "from": [{}, {"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}]}]}});
+        NetworkPolicy.default(&mut policy);
+        let got: Vec<_> =
+            NetworkPolicy.validate_create(&policy).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            got,
+            [
+                "spec.ingress[0].ports[0].endPort: Invalid value: 5: may not be specified when `port` is non-numeric",
+                "spec.ingress[0].ports[1].endPort: Invalid value: 79: must be greater than or equal to `port`",
+                "spec.ingress[0].from[0]: Required value: must specify a peer",
+                "spec.ingress[0].from[1]: Forbidden: may not specify both ipBlock and another peer",
+                "spec.policyTypes[0]: Unsupported value: \"Sideways\": supported values: \"Egress\", \"Ingress\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn policy_types_follow_the_rules() {
+        let mut policy = json!({"spec": {"egress": [{}]}});
+        NetworkPolicy.default(&mut policy);
+        assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+    }
+}

@@ -191,3 +191,54 @@ fn subject(one: &Value, cluster: bool, path: &str) -> Vec<FieldError> {
     }
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(errors: &[FieldError]) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn rules_are_about_resources_or_urls() {
+        let role =
+            json!({"rules": [{"verbs": ["get"], "nonResourceURLs": ["/x"], "apiGroups": [""]}]});
+        let both = "rules[0].nonResourceURLs: Invalid value: [\"/x\"]: rules cannot apply to both regular resources and non-resource URLs";
+        assert_eq!(shown(&Role { cluster: true }.validate_create(&role)), [both]);
+        assert_eq!(
+            shown(&Role { cluster: false }.validate_create(&role)),
+            [
+                "rules[0].nonResourceURLs: Invalid value: [\"/x\"]: namespaced rules cannot apply to non-resource URLs",
+                both
+            ]
+        );
+        let empty = json!({"aggregationRule": {}});
+        assert_eq!(
+            shown(&Role { cluster: true }.validate_create(&empty)),
+            [
+                "aggregationRule.clusterRoleSelectors: Required value: at least one clusterRoleSelector required if aggregationRule is non-nil"
+            ]
+        );
+    }
+
+    #[test]
+    fn bindings_name_a_role_and_subjects() {
+        let mut binding = json!({"roleRef": {"kind": "Group", "name": "a/b"},
+            "subjects": [{"kind": "User"}, {"kind": "ServiceAccount", "name": "s"}, {"kind": "Dog", "name": "d"}]});
+        let strategy = Binding { cluster: true };
+        strategy.default(&mut binding);
+        assert_eq!(
+            shown(&strategy.validate_create(&binding)),
+            [
+                "roleRef.kind: Unsupported value: \"Group\": supported values: \"ClusterRole\"",
+                "roleRef.name: Invalid value: \"a/b\": may not contain '/'",
+                "subjects[0].name: Required value",
+                "subjects[1].namespace: Required value",
+                "subjects[2].kind: Unsupported value: \"Dog\": supported values: \"ServiceAccount\", \"User\", \"Group\"",
+            ]
+        );
+    }
+}

@@ -103,3 +103,26 @@ impl Strategy for ReplicaSet {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_figures_must_agree() {
+        let status = json!({"status": {"replicas": 1, "fullyLabeledReplicas": 2,
+            "readyReplicas": 0, "availableReplicas": 1}});
+        let got: Vec<_> = ReplicaSet
+            .validate_status_update(&status, &json!({}))
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            got,
+            [
+                "status.fullyLabeledReplicas: Invalid value: 2: cannot be greater than status.replicas",
+                "status.availableReplicas: Invalid value: 1: cannot be greater than readyReplicas",
+            ]
+        );
+    }
+}

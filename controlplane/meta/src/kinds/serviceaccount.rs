@@ -37,3 +37,15 @@ fn keep_names(object: &mut Value) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_secrets_are_kept() {
+        let mut account = json!({"secrets": [{"name": "s", "namespace": "other"}]});
+        ServiceAccount.prepare_create(&mut account);
+        assert_eq!(account["secrets"], json!([{"name": "s"}]));
+    }
+}
