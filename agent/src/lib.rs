@@ -6,6 +6,7 @@
 //! start; only [`teardown`] removes them.
 
 pub mod api;
+mod command;
 pub mod containerd;
 mod error;
 pub mod events;

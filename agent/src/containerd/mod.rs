@@ -19,6 +19,17 @@ use crate::Error;
 use crate::image::hex_sha256;
 use crate::limits::CONTAINERD_START_MAX;
 
+/// What a node needs beside this program, and the Debian package that has it.
+const PROGRAMS: [(&str, &str); 7] = [
+    ("containerd", "apt-get install containerd"),
+    ("containerd-shim-runc-v2", "apt-get install containerd"),
+    ("ctr", "apt-get install containerd"),
+    ("runc", "apt-get install runc"),
+    ("nft", "apt-get install nftables"),
+    ("ip", "apt-get install iproute2"),
+    ("setsid", "apt-get install util-linux"),
+];
+
 /// Where everything of one agent is.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -102,6 +113,12 @@ pub enum Start {
 
 /// Makes sure that the agent's own containerd runs with the wanted configuration and answers.
 pub async fn ensure(paths: &Paths) -> Result<Start, Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::Config("a node agent that runs containers must run as root".to_owned()));
+    }
+    for (program, hint) in PROGRAMS {
+        crate::command::require(program, hint)?;
+    }
     for folder in [&paths.containerd, &paths.cni_conf, &paths.certs, &paths.pods, &paths.logs] {
         std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
     }
@@ -135,7 +152,7 @@ async fn start(paths: &Paths) -> Result<(), Error> {
         .map_err(Error::file(&log_file))?;
     let errors = log.try_clone().map_err(Error::file(&log_file))?;
     // setsid(1) makes the new session and then becomes containerd: the pid stays the child's.
-    let mut child = tokio::process::Command::new("setsid")
+    let mut child = crate::command::command("setsid")
         .arg("containerd")
         .arg("--config")
         .arg(paths.config_file())

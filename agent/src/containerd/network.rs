@@ -101,7 +101,7 @@ pub(super) async fn remove_masquerade(paths: &Paths) -> Result<(), Error> {
 async fn nft(rules: &str) -> Result<(), Error> {
     use tokio::io::AsyncWriteExt as _;
 
-    let mut child = tokio::process::Command::new("nft")
+    let mut child = crate::command::command("nft")
         .args(["-f", "-"])
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())

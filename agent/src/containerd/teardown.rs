@@ -169,7 +169,7 @@ async fn remove_bridge(bridge: &str) {
     if !Path::new("/sys/class/net").join(bridge).exists() {
         return;
     }
-    let done = tokio::process::Command::new("ip").args(["link", "delete", bridge]).status().await;
+    let done = crate::command::command("ip").args(["link", "delete", bridge]).status().await;
     if !done.is_ok_and(|status| status.success()) {
         tracing::warn!(bridge, "the bridge could not be removed");
     }

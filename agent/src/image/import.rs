@@ -11,7 +11,7 @@ use crate::Error;
 pub async fn import(socket: &Path, tar: &[u8]) -> Result<(), Error> {
     use tokio::io::AsyncWriteExt as _;
 
-    let mut child = tokio::process::Command::new("ctr")
+    let mut child = crate::command::command("ctr")
         .arg("--address")
         .arg(socket)
         .args(["--namespace", "k8s.io", "images", "import", "-"])
