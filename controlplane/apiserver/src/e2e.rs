@@ -427,8 +427,11 @@ async fn anyone_may_ask_who_he_is_and_what_he_may() {
     let (code, me) =
         alice.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", json!({})).await;
     assert_eq!(code, 201, "{me}");
-    let want = json!({"username": "alice", "groups": ["devs", "system:authenticated"]});
-    assert_eq!(me["status"]["userInfo"], want);
+    let me = &me["status"]["userInfo"];
+    assert_eq!(me["username"], "alice");
+    assert_eq!(me["groups"], json!(["devs", "system:authenticated"]));
+    let shown = &me["extra"]["authentication.kubernetes.io/credential-id"][0];
+    assert!(shown.as_str().unwrap().starts_with("X509SHA256="), "{me}");
 
     let own = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     let pods = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use kijabi_base::tasks::{self, Shutdown};
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -42,7 +43,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Listens at `address`.
 pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    raise_open_files();
     TcpListener::bind(address).await
+}
+
+/// A connection is an open file, and the soft limit of many systems is 1024.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Serves connections until `shutdown`, then lets open requests end.

@@ -5,6 +5,8 @@
 //! our authority signed it is judged beside it, because a foreign one must be answered `401` by
 //! HTTP and not with a broken connection.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +20,14 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
+use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::X509Certificate;
 
 use crate::pki::{KeyCert, Pki};
 use crate::user::User;
+
+/// Which certificate a user showed.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 /// Why the certificates cannot be used for TLS.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +83,7 @@ impl ServerTls {
             return PeerIdentity::Refused;
         }
         match x509_parser::parse_x509_certificate(leaf) {
-            Ok((_, cert)) => identity_of(&cert),
+            Ok((_, cert)) => identity_of(&cert, leaf),
             Err(_) => PeerIdentity::Refused,
         }
     }
@@ -104,7 +110,7 @@ pub(crate) fn client_config(
 }
 
 /// The common name is the user, each organization a group.
-fn identity_of(cert: &X509Certificate<'_>) -> PeerIdentity {
+fn identity_of(cert: &X509Certificate<'_>, der: &[u8]) -> PeerIdentity {
     let texts =
         |attributes: &mut dyn Iterator<Item = &x509_parser::x509::AttributeTypeAndValue<'_>>| {
             attributes.map(|a| a.as_str().map(str::to_owned)).collect::<Result<Vec<_>, _>>()
@@ -119,7 +125,12 @@ fn identity_of(cert: &X509Certificate<'_>) -> PeerIdentity {
     let Some(name) = names.into_iter().next_back().filter(|name| !name.is_empty()) else {
         return PeerIdentity::Refused;
     };
-    let user = User { name, groups, ..User::default() };
+    let print = Sha256::digest(der).iter().fold(String::from("X509SHA256="), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes all");
+        text
+    });
+    let extra = BTreeMap::from([(CREDENTIAL_ID.to_owned(), vec![print])]);
+    let user = User { name, groups, extra, ..User::default() };
     PeerIdentity::Verified { user, not_after: cert.validity().not_after.timestamp() }
 }
 
