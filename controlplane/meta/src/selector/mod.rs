@@ -4,6 +4,7 @@
 //! caller rewrites field terms). A newcomer's trap: `!=` and `notin` match objects without the label.
 
 mod fields;
+mod grammar;
 mod labels;
 
 pub use fields::{FieldSelector, FieldTerm};
