@@ -272,7 +272,9 @@ fn phase(
     let restarts = app_containers(view.pod).iter().zip(apps).any(|(wanted, status)| {
         exit_code(status).is_some_and(|code| policy.restarts_container(wanted, code))
     });
-    let phase = if running > 0 || restarts {
+    // While anything still runs (a sidecar being stopped), the pod has not come to its end.
+    let lingers = view.observed.containers.iter().any(|it| it.state == RunState::Running);
+    let phase = if running > 0 || restarts || (lingers && !ended.is_empty()) {
         "Running"
     } else if ended.is_empty() {
         "Pending"

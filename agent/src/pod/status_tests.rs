@@ -164,3 +164,13 @@ fn a_container_that_its_own_rules_restart_does_not_end_the_pod() {
     assert_eq!(phase("a0=exit1"), "Running");
     assert_eq!(phase("a0=exit0"), "Succeeded");
 }
+
+#[test]
+fn a_pod_ends_when_its_sidecars_have_ended_too() {
+    let mut pod = pod("Never", 1, 1);
+    let init = pod.spec.as_mut().unwrap().init_containers.as_mut().unwrap();
+    init[0].restart_policy = Some("Always".to_owned());
+    let phase = |words| computed(&pod, words, &BTreeMap::new(), &Local::default()).phase.unwrap();
+    assert_eq!(phase("i0=run a0=exit0"), "Running");
+    assert_eq!(phase("i0=exit137 a0=exit0"), "Succeeded");
+}
