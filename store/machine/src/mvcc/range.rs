@@ -121,6 +121,11 @@ impl RangePlan {
         self.fetch_from(&state)
     }
 
+    /// The rows that will be fetched at most.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
     /// How many rows will be fetched at most.
     pub fn row_count(&self) -> usize {
         self.rows.len()

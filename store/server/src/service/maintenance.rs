@@ -4,11 +4,11 @@
 //! decides on features by `version` in the status alone, so it is a bare etcd version.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kijabi_base::tasks;
 use kijabi_machine::Outcome;
-use kijabi_machine::state::{StateReader as _, Table};
 use kijabi_proto::command::command::Request as Command;
 use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::maintenance_server::Maintenance;
@@ -18,10 +18,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::guard::{Learner, admit};
-use super::{mismatch, stamp};
+use super::{hash, mismatch, stamp};
 use crate::config::ETCD_VERSION;
 use crate::consensus::Applier;
 use crate::drivers::DatabaseSize;
+use crate::error::Error;
 use crate::status::EtcdError;
 use crate::store::Store;
 
@@ -142,40 +143,14 @@ impl Maintenance for MaintenanceService {
     ) -> Result<Response<pb::HashKvResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
         let asked = request.into_inner().revision;
-        let (current, compacted) = {
-            let machine = self.store.machine().read();
-            (machine.revision(), machine.compacted_revision())
-        };
-        if asked > 0 && asked <= compacted {
-            return Err(EtcdError::Compacted.into());
-        }
-        if asked > current {
-            return Err(EtcdError::FutureRev.into());
-        }
-        let upto = if asked > 0 { asked } else { current };
-        // etcd skips what a running compaction will delete; here it is gone first.
-        self.store.compaction_finished(compacted).await?;
-        let state = self.applier.state();
-        let hashed = tasks::blocking(move || {
-            let mut crc = crc32c::crc32c(Table::Key.name().as_bytes());
-            let end = (upto + 1).to_be_bytes();
-            state.scan(Table::Key, &[], Some(&end), &mut |key, value| {
-                // A tombstone at the compacted revision is kept by some versions of etcd and not
-                // by others, so it never counts.
-                let is_tombstone = key.len() == TOMBSTONE_KEY_BYTES;
-                if !(is_tombstone && key.starts_with(&compacted.to_be_bytes())) {
-                    crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, key), value);
-                }
-                ControlFlow::Continue(())
-            })?;
-            Ok::<u32, kijabi_machine::state::StateError>(crc)
-        });
-        let hash = hashed.await.map_err(|e| internal(&e))?.map_err(|e| internal(&e))?;
+        let (machine, state) = (Arc::clone(self.store.machine()), self.applier.state());
+        let hashed = tasks::blocking(move || hash::hash_kv(&machine, &*state, asked)).await;
+        let hashed = hashed.map_err(|error| internal(&error))?.map_err(Error::Machine)?;
         Ok(Response::new(pb::HashKvResponse {
-            header: Some(self.store.header(current)),
-            hash,
-            compact_revision: compacted,
-            hash_revision: upto,
+            header: Some(self.store.header(hashed.current)),
+            hash: hashed.hash,
+            compact_revision: hashed.compacted,
+            hash_revision: hashed.upto,
         }))
     }
 
@@ -236,9 +211,6 @@ impl Maintenance for MaintenanceService {
         Err(error.into())
     }
 }
-
-/// A revision key with etcd's tombstone mark.
-const TOMBSTONE_KEY_BYTES: usize = 18;
 
 /// `major.minor` or `major.minor.patch`.
 fn is_version(text: &str) -> bool {

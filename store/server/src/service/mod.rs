@@ -7,6 +7,7 @@
 pub(crate) mod auth;
 pub(crate) mod cluster;
 pub(crate) mod guard;
+mod hash;
 pub(crate) mod health;
 pub(crate) mod kv;
 pub(crate) mod lease;
