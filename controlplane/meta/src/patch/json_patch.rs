@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::{COPIED_BYTES_MAX, OPERATIONS_MAX, PatchError, Patched};
-use crate::codec::json::{self, Node};
+use crate::codec::json::{self, NESTING_MAX, Node};
 
 const ABSENT: PatchError = PatchError::Unprocessable;
 
@@ -112,6 +112,7 @@ fn run(object: &mut Value, operation: Operation, copied: &mut usize) -> Result<(
         "add" => add(object, &path, value),
         "remove" => remove(object, &path).map(drop),
         "replace" => {
+            check_depth(&path, &value)?;
             if path.is_empty() {
                 *object = value;
                 return Ok(());
@@ -199,7 +200,25 @@ fn find<'a>(object: &'a mut Value, path: &str) -> Option<&'a mut Value> {
     child(at, &last)
 }
 
+/// How deep a value is nested. Never deeper than [`NESTING_MAX`] by much, as all ways to make a value
+/// deeper are checked.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
+    }
+}
+
+/// Thousands of moves could nest a value without end, and whoever walks it would run out of stack.
+fn check_depth(path: &str, value: &Value) -> Result<(), PatchError> {
+    // Objects that are stored are a little deeper than bodies: they have managed fields.
+    let most = NESTING_MAX + 20;
+    if path.matches('/').count() + depth(value) > most { Err(ABSENT) } else { Ok(()) }
+}
+
 fn add(object: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
+    check_depth(path, &value)?;
     if path.is_empty() {
         *object = value;
         return Ok(());

@@ -196,6 +196,20 @@ fn json_patches_are_bounded() {
 }
 
 #[test]
+fn moves_do_not_nest_without_end() {
+    let mut operations = vec![json!({"op": "add", "path": "/a", "value": {}})];
+    for _ in 0..3000 {
+        operations.push(json!({"op": "move", "from": "/a", "path": "/b"}));
+        operations.push(json!({"op": "add", "path": "/a", "value": {}}));
+        operations.push(json!({"op": "move", "from": "/b", "path": "/a/x"}));
+    }
+    assert_eq!(
+        patched(Kind::Json, json!({}), operations.into()).unwrap_err(),
+        PatchError::Unprocessable
+    );
+}
+
+#[test]
 fn merge_patches() {
     let start = json!({"data": {"k": "v"}, "list": [1]});
     let patch = json!({"data": {"m": "1", "k": null}, "list": [2], "new": {"a": null, "b": 1}});
