@@ -40,6 +40,17 @@ impl Node {
         }
     }
 
+    /// How deep lists and objects are nested.
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Self::Array(items) => 1 + items.iter().map(Self::depth).max().unwrap_or_default(),
+            Self::Object(fields) => {
+                1 + fields.iter().map(|(_, value)| value.depth()).max().unwrap_or_default()
+            }
+            _ => 0,
+        }
+    }
+
     /// The last field with this name, as the last one wins.
     pub fn get(&self, name: &str) -> Option<&Node> {
         let Self::Object(fields) = self else { return None };

@@ -76,6 +76,10 @@ impl<'a> Reader<'a> {
                     return Err(format!("yaml: line {line}: anchor value contains itself"));
                 };
                 self.count_copy(&node)?;
+                // Aliases of aliases could nest deeper than the text does.
+                if self.depth + node.depth() > NESTING_MAX {
+                    return Err(too_deep());
+                }
                 return Ok(node);
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -95,7 +99,7 @@ impl<'a> Reader<'a> {
     fn nested(&mut self, inner: fn(&mut Self) -> Result<Node, String>) -> Result<Node, String> {
         self.depth += 1;
         if self.depth > NESTING_MAX {
-            return Err(format!("yaml: exceeded max depth of {NESTING_MAX}"));
+            return Err(too_deep());
         }
         let node = inner(self)?;
         self.depth -= 1;
@@ -181,6 +185,10 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+fn too_deep() -> String {
+    format!("yaml: exceeded max depth of {NESTING_MAX}")
 }
 
 fn size(node: &Node) -> usize {
@@ -323,6 +331,16 @@ mod tests {
             parse(bomb.as_bytes()).unwrap_err(),
             "yaml: document contains excessive aliasing"
         );
+    }
+
+    #[test]
+    fn aliases_do_not_nest_without_end() {
+        let mut text = format!("a0: &a0 {}{}\n", "[".repeat(90), "]".repeat(90));
+        for level in 1..40 {
+            let (open, close) = ("[".repeat(90), "]".repeat(90));
+            writeln!(text, "a{level}: &a{level} {open}*a{}{close}", level - 1).unwrap();
+        }
+        assert_eq!(parse(text.as_bytes()).unwrap_err(), "yaml: exceeded max depth of 100");
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod wire;
 use serde_json::Value;
 
 use super::Named;
-use super::json::Node;
+use super::json::{NESTING_MAX, Node};
 use crate::schema::Type;
 
 /// What an encoded object starts with.
@@ -51,7 +51,9 @@ pub(super) fn opened(body: &[u8]) -> Result<(Named, &[u8]), String> {
 
 /// Reads a message as a tree.
 pub(super) fn message(bytes: &[u8], target: &'static Type) -> Result<Node, String> {
-    decode::message(bytes, target, 0)
+    let node = decode::message(bytes, target, 0)?;
+    // Raw JSON within deep messages adds to their depth.
+    if node.depth() > NESTING_MAX { Err("exceeded max depth".into()) } else { Ok(node) }
 }
 
 /// An object in its envelope: what `Content-Type: application/vnd.kubernetes.protobuf` holds.
