@@ -15,10 +15,12 @@ async fn two_containers_share_an_address_and_leave_nothing_behind() {
     let serve = "mkdir -p /www; hostname > /www/index.html; exec busybox httpd -f -p 8080 -h /www";
     let client = "until busybox wget -qO- http://127.0.0.1:8080/; do busybox sleep 0.1; done; \
                   echo $GREETING from $WHERE; exec busybox sleep 1000";
+    let port = support::free_port();
     let uid = world.create(json!({
         "metadata": {"name": "pair", "namespace": "default"},
         "spec": {"restartPolicy": "Always", "terminationGracePeriodSeconds": 1, "containers": [
             {"name": "web", "image": world.image(), "command": ["busybox", "sh", "-c", serve],
+             "ports": [{"containerPort": 8080, "hostPort": port}],
              "readinessProbe": {"httpGet": {"port": 8080}, "periodSeconds": 1}},
             {"name": "client", "image": world.image(), "command": ["busybox", "sh", "-c", client],
              "env": [{"name": "WHERE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
@@ -29,6 +31,7 @@ async fn two_containers_share_an_address_and_leave_nothing_behind() {
     let ip = pod["status"]["podIP"].as_str().unwrap().to_owned();
     assert!(ip.starts_with("172.29."), "{ip}");
     assert_eq!(support::get(&ip, 8080).await, "pair\n", "the host reaches the pod");
+    assert_eq!(support::get("127.0.0.1", port).await, "pair\n", "and its host port");
     eventually("the client's log", || async {
         let log = world.log("default_pair", &uid, "client", 0);
         log.contains("pair\n") && log.contains("hello pair from pair\n")

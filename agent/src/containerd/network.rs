@@ -1,4 +1,5 @@
-//! The pod network of one node: a CNI configuration, and one masquerading rule.
+//! The pod network of one node: a CNI configuration, one masquerading rule, one that protects
+//! the node's loopback.
 //!
 //! Owns: the bridge's name, the nft table. Must not know: single pods; CNI plugins, called by
 //! containerd, give and take their addresses. A newcomer's trap: containerd reports NetworkReady
@@ -83,10 +84,21 @@ fn conflist(paths: &Paths, pods: Cidr) -> serde_json::Value {
 async fn masquerade(paths: &Paths, pods: Cidr, cluster: Option<Cidr>) -> Result<(), Error> {
     let table = paths.nft_table();
     let inside = cluster.unwrap_or(pods);
+    let bridge = paths.bridge();
+    // The port mapping plugin lets the bridge route loopback addresses, so that a host port also
+    // answers on 127.0.0.1. Without the second chain a pod could then reach every service of the
+    // node that listens on loopback only (CVE-2020-8558).
     let rules = format!(
-        "add table ip {table}\nflush table ip {table}\ntable ip {table} {{\n  chain postrouting {{\n    \
-         type nat hook postrouting priority 100; policy accept;\n    \
-         ip saddr {pods} ip daddr != {inside} ip daddr != 224.0.0.0/4 masquerade\n  }}\n}}\n"
+        "add table ip {table}\nflush table ip {table}\ntable ip {table} {{\n\
+           chain postrouting {{\n\
+             type nat hook postrouting priority 100; policy accept;\n\
+             ip saddr {pods} ip daddr != {inside} ip daddr != 224.0.0.0/4 masquerade\n\
+           }}\n\
+           chain loopback {{\n\
+             type filter hook prerouting priority -300; policy accept;\n\
+             iifname \"{bridge}\" ip daddr 127.0.0.0/8 drop\n\
+           }}\n\
+         }}\n"
     );
     nft(&rules).await
 }

@@ -38,6 +38,10 @@ pub async fn teardown(data_dir: &Path) -> Result<(), Error> {
     {
         tracing::warn!(%error, "the nft table could not be removed");
     }
+    if containerd_was_here {
+        remove_host_port_chains("iptables").await;
+        remove_host_port_chains("ip6tables").await;
+    }
     remove_cgroups(&paths.cgroup());
     for folder in ["containerd", "cni", "pods", "log"] {
         let folder = paths.data.join(folder);
@@ -175,6 +179,47 @@ async fn remove_bridge(bridge: &str) {
     }
 }
 
+/// Removes the chains the portmap plugin makes once for all, if no port of anybody uses them.
+async fn remove_host_port_chains(iptables: &str) {
+    let run = async |args: &[&str]| {
+        let mut command = crate::command::command(iptables);
+        let output = command.args(["-w", "5", "-t", "nat"]).args(args).output().await.ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let Some(ports) = run(&["-S", "CNI-HOSTPORT-DNAT"]).await else { return };
+    if ports.lines().any(|line| line.starts_with("-A")) {
+        return;
+    }
+    // The plugin's own rules, in the words `iptables -S` shows them.
+    for chain in ["PREROUTING", "OUTPUT", "POSTROUTING"] {
+        let rules = run(&["-S", chain]).await.unwrap_or_default();
+        for rule in rules.lines().filter(|it| it.contains("-j CNI-HOSTPORT-")) {
+            let words = split_quoted(rule);
+            let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+            run(&[&["-D"], words.as_slice()].concat()).await;
+        }
+    }
+    for chain in ["CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK"] {
+        run(&["-F", chain]).await;
+        run(&["-X", chain]).await;
+    }
+}
+
+/// Splits at blanks, but not inside double quotes.
+fn split_quoted(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for character in line.chars() {
+        match character {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            other => words.last_mut().expect("there is always a word").push(other),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
 /// Removes the cgroup `group` with all below it, in every hierarchy that is mounted.
 pub(crate) fn remove_cgroups(group: &str) {
     let root = Path::new("/sys/fs/cgroup");
@@ -205,6 +250,14 @@ fn remove_cgroup(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quoted_words_stay_together() {
+        assert_eq!(
+            split_quoted("-A X -m comment --comment \"a b\" -j Y").join("|"),
+            "-A|X|-m|comment|--comment|a b|-j|Y"
+        );
+    }
 
     #[test]
     fn mount_points_are_unescaped() {

@@ -243,6 +243,9 @@ impl World {
         let group = format!("/sys/fs/cgroup/memory{}", self.paths.cgroup());
         assert!(!Path::new(&group).exists(), "the cgroup {group}");
         assert!(!folder.join("containerd").exists(), "files");
+        let rules = tokio::process::Command::new("iptables-save").output().await.unwrap();
+        let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
+        assert!(!rules.contains(&self.paths.id), "rules are left: {rules}");
         for process in std::fs::read_dir("/proc").unwrap().flatten() {
             let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
@@ -299,6 +302,12 @@ pub(crate) fn restarts(pod: &Value, name: &str) -> i64 {
     let statuses = pod["status"]["containerStatuses"].as_array();
     let mut statuses = statuses.into_iter().flatten();
     statuses.find(|it| it["name"] == name).map_or(0, |it| it["restartCount"].as_i64().unwrap())
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 /// The body of `GET http://<ip>:<port>/`.
