@@ -2,7 +2,7 @@
 //!
 //! Owns: everything between a socket and the state machine. Must not know: what is stored on top
 //! (Kubernetes or anything else), nor files (that is `kijabi-disk`). A newcomer's trap: services
-//! go through [`store::Store`] only; nothing but the apply loop changes the machine.
+//! go through `store::Store` only; nothing but the apply loop changes the machine.
 
 mod apply_hooks;
 mod barrier;

@@ -83,9 +83,13 @@ fn check_log(log: &LogStore, applier: &Applier) -> Result<(), String> {
 
 fn settings(config: &Config, alone: bool) -> openraft::Config {
     let election_ms = config.election_timeout.as_millis() as u64;
+    let heartbeat_ms = config.heartbeat_interval.as_millis() as u64;
+    // Raft's clock ticks several times a heartbeat. Alone, there is nobody to beat for, so it need
+    // not wake an idle machine that often.
+    let heartbeat_ms = if alone { heartbeat_ms.max(election_ms / 2) } else { heartbeat_ms };
     openraft::Config {
         cluster_name: config.initial_cluster_token.clone(),
-        heartbeat_interval: config.heartbeat_interval.as_millis() as u64,
+        heartbeat_interval: heartbeat_ms,
         election_timeout_min: election_ms,
         election_timeout_max: 2 * election_ms,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
