@@ -11,6 +11,8 @@ pub const WATCH_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// First wait before a key that failed is tried again (client-go's 5 ms).
 pub const RETRY_BACKOFF_MIN: Duration = Duration::from_millis(5);
 /// Longest wait before a key that failed is tried again.
+///
+/// Differs from Kubernetes: a minute, not a thousand seconds, and no key is ever given up.
 pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Events waiting to be sent; beyond that they are dropped and counted, never waited for.
 pub const EVENT_QUEUE_MAX: usize = 1_000;

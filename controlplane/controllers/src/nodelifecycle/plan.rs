@@ -141,6 +141,9 @@ fn unknown(node: &Node, now: Timestamp) -> Vec<NodeCondition> {
 }
 
 /// The taints the node should have; those that are not ours stay as they are.
+///
+/// Differs from Kubernetes: nodes are tainted for eviction at once, not at a rate for each zone; only
+/// when no node at all is ready is nothing evicted.
 fn taints(node: &Node, present: &[Taint], all_are_silent: bool, now: Timestamp) -> Vec<Taint> {
     let status_of = |type_: &str| condition(node, type_).map(|condition| condition.status.as_str());
     let mut wanted: Vec<(&str, &str)> = TAINTS

@@ -16,6 +16,9 @@ pub mod taint_toleration;
 use crate::framework::{PrepareFilter, PrepareScore};
 
 /// The filters of kube-scheduler's default profile, in its order.
+///
+/// Differs from Kubernetes: the plugins for volumes, for dynamic resources and for image locality
+/// are not there yet; a pod's volumes and images do not influence its placement.
 pub const FILTERS: &[PrepareFilter] = &[
     node_unschedulable::prepare,
     node_name::prepare,
