@@ -15,15 +15,16 @@ pub const PROPOSAL_QUEUE_MAX: usize = 16_384;
 pub const BATCH_COMMANDS_MAX: usize = 4_096;
 /// Most bytes in one Raft entry; a larger single command still goes alone.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
-/// Responses queued for one watch stream before its watchers fall back to reading history.
+/// Responses queued for one watch stream; when it is full, the stream picks up nothing more until
+/// its client reads, and catches up from history then.
 pub const WATCH_STREAM_QUEUE_MAX: usize = 128;
 /// Bytes of responses queued for one watch stream.
 pub const WATCH_STREAM_BYTES_MAX: usize = 4 << 20;
 /// Responses of one watch stream handed to the transport before it has taken them.
 pub const WATCH_STREAM_HANDED_MAX: usize = 4;
-/// Revisions of encoded events kept in memory for watchers that are nearly up to date.
+/// Revisions whose events are kept in memory for watchers that are nearly up to date.
 pub const EVENT_RING_REVISIONS_MAX: usize = 65_536;
-/// Bytes of encoded events kept in memory.
+/// Bytes of events kept in memory for them.
 pub const EVENT_RING_BYTES_MAX: usize = 32 << 20;
 /// Revisions read from disk for one round of a watcher that is behind.
 pub const WATCH_CATCH_UP_REVISIONS_MAX: usize = 1_000;
