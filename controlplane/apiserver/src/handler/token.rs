@@ -149,6 +149,8 @@ fn record_manager(call: &Call, options: &WriteOptions, request: &mut Value) {
     track_update(Rules::Known(known), &nothing, request, &write);
 }
 
+// Differs from Kubernetes: a pod's token of 3607 seconds really ends after an hour; Kubernetes
+// lets it live on for a year unless told not to.
 /// Defaults of the spec.
 fn fill(spec: &mut Value, issuer: &str) {
     if !spec.is_object() {
