@@ -164,8 +164,7 @@ impl Index {
         revision: i64,
         mut visit: impl FnMut(&[u8], Row),
     ) {
-        let Some(bounds) = range.bounds() else { return };
-        for (key, history) in self.keys.range::<[u8], _>(bounds) {
+        for (key, history) in self.histories(range) {
             if let Some(row) = history.row_at(revision).filter(|row| !row.tombstone) {
                 visit(key, row);
             }
@@ -174,12 +173,22 @@ impl Index {
 
     /// Visits the keys of `range` that exist now, in key order.
     pub(crate) fn visit_current(&self, range: KeyRange<'_>, mut visit: impl FnMut(&[u8], Current)) {
-        let Some(bounds) = range.bounds() else { return };
-        for (key, history) in self.keys.range::<[u8], _>(bounds) {
+        for (key, history) in self.histories(range) {
             if let Some(current) = Self::live(history) {
                 visit(key, current);
             }
         }
+    }
+
+    /// The histories of a range's keys, in key order. One key is looked up once, not as a range.
+    fn histories(&self, range: KeyRange<'_>) -> impl Iterator<Item = (&[u8], &KeyHistory)> {
+        let (one, bounds) = match range {
+            KeyRange::One(key) => (self.keys.get_key_value(key), None),
+            KeyRange::Between { .. } => (None, range.bounds()),
+        };
+        let many = bounds.map(|bounds| self.keys.range::<[u8], _>(bounds));
+        let all = one.into_iter().chain(many.into_iter().flatten());
+        all.map(|(key, history)| (&**key, history))
     }
 
     /// The row of `key` at `revision`, if the key existed then.
