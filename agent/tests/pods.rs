@@ -177,3 +177,44 @@ async fn volumes_and_init_containers_work_and_a_finished_pod_stays_finished() {
     eventually("gone", || async { world.pod(&missing).is_none() }).await;
     world.finish().await;
 }
+
+/// CVE-2020-8558: a host port makes the bridge route loopback addresses. A pod that sends to the
+/// node's 127.0.0.1 is stopped by the agent's rule; without the rule it would get there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_cannot_reach_what_listens_on_the_nodes_loopback() {
+    let world = World::start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let secret = listener.local_addr().unwrap().port();
+    let serving = kijabi_base::tasks::spawn("secret", async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            use tokio::io::AsyncWriteExt as _;
+            let _ = stream.write_all(b"host-secret\n").await;
+        }
+    });
+    let attempt = async |name: &str| {
+        let script = format!(
+            "for i in eth0 all; do echo 1 > /proc/sys/net/ipv4/conf/$i/route_localnet; done; \
+             busybox ip addr del 127.0.0.1/8 dev lo; \
+             busybox ip route add 127.0.0.1/32 via {} dev eth0; \
+             busybox timeout 2 busybox nc 127.0.0.1 {secret} </dev/null; echo tried",
+            world.gateway()
+        );
+        let uid = world.create(json!({
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"restartPolicy": "Never", "containers": [{
+                "name": "c", "image": world.image(), "command": ["busybox", "sh", "-c", script],
+                "ports": [{"containerPort": 80, "hostPort": support::free_port()}],
+                "securityContext": {"privileged": true}}]},
+        }));
+        world.wait(&uid, "finished", |pod| pod["status"]["phase"] == "Succeeded").await;
+        let log = world.log(&format!("default_{name}"), &uid, "c", 0);
+        assert!(log.ends_with("tried\n"), "{log}");
+        world.delete(&uid, 0);
+        log.contains("host-secret")
+    };
+    assert!(!attempt("guarded").await, "the pod reached the node's loopback");
+    world.remove_loopback_guard().await;
+    assert!(attempt("unguarded").await, "this test would not notice a missing rule");
+    serving.abort();
+    world.finish().await;
+}

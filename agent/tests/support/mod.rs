@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use kijabi_agent::containerd::{self, Paths, network};
@@ -36,7 +37,7 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: 
 }
 
 /// A node's folder. A test that fails leaves no containers behind either.
-struct Folder(tempfile::TempDir);
+struct Folder(tempfile::TempDir, u8);
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -66,7 +67,7 @@ impl World {
     /// Starts a private containerd and the agent's workers on it.
     pub(crate) async fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("kijabi-agent-").tempdir().unwrap();
-        Self::with(Folder(folder), FakeApi::new()).await
+        Self::with(Folder(folder, free_range()), FakeApi::new()).await
     }
 
     /// The same with a node server whose clients' certificates `authority` signs.
@@ -94,9 +95,7 @@ impl World {
             let tools = image();
             import::import(&paths.socket, &tools).await.unwrap();
         }
-        // A range of its own for each node of these tests: they run at the same time.
-        let third = u8::from_str_radix(&paths.id[..2], 16).unwrap();
-        let cidr = format!("172.29.{third}.0/24").parse().unwrap();
+        let cidr = format!("172.29.{}.0/24", folder.1).parse().unwrap();
         network::configure(&paths, cidr, None).await.unwrap();
         eventually("the pod network", || async {
             runtime.health().await.is_ok_and(|health| health.network.is_none())
@@ -177,6 +176,19 @@ impl World {
         ctr(&["rm", name]).await;
     }
 
+    /// The node's own address in the range of its pods.
+    pub(crate) fn gateway(&self) -> String {
+        format!("172.29.{}.1", self.folder.1)
+    }
+
+    /// Takes away the rule that protects the node's loopback addresses.
+    pub(crate) async fn remove_loopback_guard(&self) {
+        let table = self.paths.nft_table();
+        let mut nft = tokio::process::Command::new("nft");
+        let status = nft.args(["delete", "chain", "ip", &table, "loopback"]).status().await;
+        assert!(status.unwrap().success());
+    }
+
     /// Sends pulls of one registry to another, as a user would.
     pub(crate) fn mirror(&self, registry: &str, url: &str) {
         let folder = self.paths.certs.join(registry);
@@ -252,6 +264,14 @@ impl World {
             assert!(!command.contains(folder.to_str().unwrap()), "still runs: {command}");
         }
     }
+}
+
+/// The third byte of a node's pod range: nodes of these tests run at the same time, and two with
+/// one range would take each other's packets.
+fn free_range() -> u8 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = NEXT.fetch_add(1, Ordering::Relaxed);
+    (std::process::id().wrapping_mul(8).wrapping_add(count) % 256) as u8
 }
 
 const IMAGE: &str = "docker.io/kijabi-test/tools:1";
