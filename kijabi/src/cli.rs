@@ -51,6 +51,44 @@ pub(crate) struct DataDir {
     pub(crate) data_dir: PathBuf,
 }
 
+/// How an API server is reached, alone or in `kijabi up`.
+#[derive(Args, Debug)]
+pub(crate) struct ApiFlags {
+    /// Address the API server listens on.
+    #[arg(long, default_value = "0.0.0.0")]
+    pub(crate) bind_address: IpAddr,
+    /// Port of the API server; 0 picks a free one.
+    #[arg(long, default_value_t = 6443)]
+    pub(crate) secure_port: u16,
+    /// Address other nodes reach the API server by; loopback if not given.
+    #[arg(long)]
+    pub(crate) advertise_address: Option<IpAddr>,
+    /// Range of services' addresses.
+    #[arg(long, default_value = "10.96.0.0/16")]
+    pub(crate) service_cluster_ip_range: String,
+    /// Answer unauthenticated requests as system:anonymous (403) instead of 401.
+    #[arg(long)]
+    pub(crate) anonymous_auth: bool,
+}
+
+impl ApiFlags {
+    /// The API server's settings that these flags name; the others have their defaults.
+    pub(crate) fn config(&self) -> anyhow::Result<kijabi_apiserver::Config> {
+        let service_cidr = self
+            .service_cluster_ip_range
+            .parse()
+            .map_err(|why: String| anyhow::anyhow!("--service-cluster-ip-range: {why}"))?;
+        Ok(kijabi_apiserver::Config {
+            listen: (self.bind_address, self.secure_port).into(),
+            advertise_address: self.advertise_address,
+            service_cidr,
+            anonymous_auth: self.anonymous_auth,
+            hostname: crate::component::host_name(),
+            ..kijabi_apiserver::Config::default()
+        })
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Up {
     #[command(flatten)]
@@ -58,15 +96,8 @@ pub(crate) struct Up {
     /// This node's name; the host name if not given.
     #[arg(long)]
     pub(crate) node_name: Option<String>,
-    /// Address the API server listens on.
-    #[arg(long, default_value = "0.0.0.0")]
-    pub(crate) bind_address: IpAddr,
-    /// Port of the API server; 0 picks a free one.
-    #[arg(long, default_value_t = 6443)]
-    pub(crate) secure_port: u16,
-    /// Address other nodes reach the API server by; this node's if not given.
-    #[arg(long)]
-    pub(crate) advertise_address: Option<IpAddr>,
+    #[command(flatten)]
+    pub(crate) api: ApiFlags,
     /// Port of the node agent's server; 0 picks a free one.
     #[arg(long, default_value_t = 10250)]
     pub(crate) kubelet_port: u16,
@@ -76,18 +107,12 @@ pub(crate) struct Up {
     /// Range of all pods' addresses.
     #[arg(long, default_value = "172.16.0.0/16")]
     pub(crate) cluster_cidr: String,
-    /// Range of services' addresses.
-    #[arg(long, default_value = "10.96.0.0/16")]
-    pub(crate) service_cluster_ip_range: String,
     /// CRI socket of a container runtime to use instead of an own containerd.
     #[arg(long)]
     pub(crate) container_runtime_endpoint: Option<PathBuf>,
     /// Simulated nodes to run instead of a real one.
     #[arg(long, default_value_t = 0)]
     pub(crate) hollow: u32,
-    /// Answer unauthenticated requests as system:anonymous (403) instead of 401.
-    #[arg(long)]
-    pub(crate) anonymous_auth: bool,
 }
 
 #[derive(Args, Debug)]
@@ -128,21 +153,8 @@ pub(crate) struct Apiserver {
     /// Where to write the administrator's kubeconfig.
     #[arg(long)]
     pub(crate) admin_kubeconfig: Option<PathBuf>,
-    /// Address to listen on.
-    #[arg(long, default_value = "0.0.0.0")]
-    pub(crate) bind_address: IpAddr,
-    /// Port to listen on; 0 picks a free one.
-    #[arg(long, default_value_t = 6443)]
-    pub(crate) secure_port: u16,
-    /// Address other nodes reach this server by.
-    #[arg(long)]
-    pub(crate) advertise_address: Option<IpAddr>,
-    /// Range of services' addresses.
-    #[arg(long, default_value = "10.96.0.0/16")]
-    pub(crate) service_cluster_ip_range: String,
-    /// Answer unauthenticated requests as system:anonymous (403) instead of 401.
-    #[arg(long)]
-    pub(crate) anonymous_auth: bool,
+    #[command(flatten)]
+    pub(crate) api: ApiFlags,
 }
 
 #[derive(Args, Debug)]

@@ -98,19 +98,11 @@ async fn start_store(args: &cli::Up, data: &Path, name: &str) -> anyhow::Result<
 
 async fn start_apiserver(args: &cli::Up, data: &Path) -> anyhow::Result<ApiServer> {
     let config = kijabi_apiserver::Config {
-        listen: (args.bind_address, args.secure_port).into(),
-        advertise_address: args.advertise_address,
         etcd_endpoints: vec![format!("unix://{}", data.join("store.sock").display())],
         pki_dir: data.join("pki"),
-        service_cidr: args
-            .service_cluster_ip_range
-            .parse()
-            .map_err(|why: String| anyhow::anyhow!("--service-cluster-ip-range: {why}"))?,
-        anonymous_auth: args.anonymous_auth,
-        hostname: component::host_name(),
         // This machine is the node.
         allow_loopback_nodes: true,
-        ..kijabi_apiserver::Config::default()
+        ..args.api.config()?
     };
     Ok(ApiServer::start(config).await?)
 }
@@ -158,7 +150,7 @@ async fn start_clients(
         let config = agent_config(args, data, node_name, pki).await?;
         let admin = component::client(&pki.admin_kubeconfig()?).await?;
         let label = label_control_plane(admin, node_name.to_owned());
-        let _ = tasks::spawn_until("node role", shutdown.clone(), label);
+        let _task = tasks::spawn_until("node role", shutdown.clone(), label);
         role(roles, "the node agent", async move { Ok(kijabi_agent::run(config, stop).await?) });
     }
     Ok(())
@@ -196,7 +188,7 @@ async fn agent_config(
     let agent = data.join(AGENT_FOLDER);
     std::fs::create_dir_all(&agent).context("cannot make the agent's folder")?;
     let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
-    addresses.extend(args.advertise_address);
+    addresses.extend(args.api.advertise_address);
     let serving = pki.node_serving(node_name, &addresses)?;
     let (cert, key) = (agent.join("kubelet.crt"), agent.join("kubelet.key"));
     let client_ca = agent.join("client-ca.crt");
@@ -207,7 +199,7 @@ async fn agent_config(
     config.runtime_endpoint.clone_from(&args.container_runtime_endpoint);
     config.cluster_cidr = Some(args.cluster_cidr.clone());
     // The one machine of this cluster reaches itself by loopback, whatever else it is called.
-    config.node_ip = Some(args.advertise_address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    config.node_ip = Some(args.api.advertise_address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     let bind = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), args.kubelet_port).into();
     config.server = Some(kijabi_agent::ServerConfig { bind, cert, key, client_ca });
     Ok(config)

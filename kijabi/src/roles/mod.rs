@@ -56,17 +56,9 @@ async fn apiserver(
     shutdown: kijabi_base::tasks::Shutdown,
 ) -> anyhow::Result<()> {
     let config = kijabi_apiserver::Config {
-        listen: (args.bind_address, args.secure_port).into(),
-        advertise_address: args.advertise_address,
         etcd_endpoints: args.etcd_servers,
         pki_dir: args.cert_dir,
-        service_cidr: args
-            .service_cluster_ip_range
-            .parse()
-            .map_err(|why: String| anyhow::anyhow!("--service-cluster-ip-range: {why}"))?,
-        anonymous_auth: args.anonymous_auth,
-        hostname: component::host_name(),
-        ..kijabi_apiserver::Config::default()
+        ..args.api.config()?
     };
     let server = ApiServer::start(config).await?;
     tracing::info!(address = %server.local_addr(), "the API server serves");
