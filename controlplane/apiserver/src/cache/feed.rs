@@ -96,7 +96,13 @@ impl WatchCache {
         loop {
             tokio::select! {
                 item = feed.next() => self.take(item?),
-                () = self.progress_is_due(), if self.asks_progress() => feed.request_progress(),
+                // Whether the store can be asked may be found out only while we wait here: a guard
+                // on this branch would leave a quiet cache without progress for ever.
+                () = self.progress_is_due() => {
+                    if self.asks_progress() {
+                        feed.request_progress();
+                    }
+                }
             }
         }
     }
