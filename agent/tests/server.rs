@@ -26,7 +26,7 @@ async fn only_the_clusters_clients_may_ask_and_logs_are_whole() {
     assert!(get(Some(&foreign), "/pods").await.is_err(), "a foreign CA fails in the handshake");
     assert_eq!(get(Some(&admin), "/healthz").await, Ok((200, "ok".to_owned())));
 
-    let talk = "i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo line $i; done; echo oops >&2; \
+    let talk = "i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo line $i; done; busybox sleep 1; echo oops >&2; \
                 busybox sleep 1; echo end";
     let uid = world.create(json!({
         "metadata": {"name": "talk", "namespace": "default"},

@@ -186,23 +186,36 @@ async fn remove_host_port_chains(iptables: &str) {
         let output = command.args(["-w", "5", "-t", "nat"]).args(args).output().await.ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let Some(ports) = run(&["-S", "CNI-HOSTPORT-DNAT"]).await else { return };
-    if ports.lines().any(|line| line.starts_with("-A")) {
+    let rules = run(&["-S"]).await.unwrap_or_default();
+    let used = rules.lines().any(|line| line.starts_with("-A CNI-HOSTPORT-DNAT"));
+    if used || !rules.contains("CNI-HOSTPORT") || others_use_cni() {
         return;
     }
     // The plugin's own rules, in the words `iptables -S` shows them.
-    for chain in ["PREROUTING", "OUTPUT", "POSTROUTING"] {
-        let rules = run(&["-S", chain]).await.unwrap_or_default();
-        for rule in rules.lines().filter(|it| it.contains("-j CNI-HOSTPORT-")) {
-            let words = split_quoted(rule);
-            let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
-            run(&[&["-D"], words.as_slice()].concat()).await;
-        }
+    for rule in rules.lines().filter(|it| it.contains("-j CNI-HOSTPORT-")) {
+        let words = split_quoted(rule);
+        let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+        run(&[&["-D"], words.as_slice()].concat()).await;
     }
     for chain in ["CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK"] {
         run(&["-F", chain]).await;
         run(&["-X", chain]).await;
     }
+}
+
+/// Whether somebody else on this machine has CNI networks: another agent's bridge (it is there
+/// before any port mapping is made), or a recorded attachment.
+fn others_use_cni() -> bool {
+    let names = |folder: &str| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    };
+    let is_bridge = |name: &String| {
+        name.len() == 10
+            && name.strip_prefix("kj").is_some_and(|id| id.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    names("/sys/class/net").iter().any(is_bridge)
+        || names("/var/lib/cni/results").iter().any(|name| name.ends_with("-eth0"))
 }
 
 /// Splits at blanks, but not inside double quotes.
