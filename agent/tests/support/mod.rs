@@ -330,11 +330,18 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// The body of `GET http://<ip>:<port>/`.
+/// The body of `GET http://<ip>:<port>/`. A container runs a moment before its server listens.
 pub(crate) async fn get(ip: &str, port: u16) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    let mut stream = tokio::net::TcpStream::connect((ip, port)).await.unwrap();
+    let deadline = kijabi_base::clock::now() + std::time::Duration::from_secs(20);
+    let mut stream = loop {
+        match tokio::net::TcpStream::connect((ip, port)).await {
+            Ok(stream) => break stream,
+            Err(error) if kijabi_base::clock::now() >= deadline => panic!("{ip}:{port}: {error}"),
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    };
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
