@@ -315,7 +315,8 @@ impl Worker {
             mounts.push(Mount {
                 container: mount.mount_path.clone(),
                 host: host.display().to_string(),
-                readonly: mount.read_only.unwrap_or_default(),
+                readonly: mount.read_only.unwrap_or_default()
+                    || spec::is_written_by_agent(pod, &mount.name),
                 propagation: spec::propagation(mount.mount_propagation.as_deref()),
             });
         }

@@ -30,6 +30,18 @@ fn labels(pod: &Pod) -> BTreeMap<String, String> {
     .into()
 }
 
+/// Whether the agent itself rewrites this volume, as root. A container that could write there could
+/// make it delete or write anything on the node (CVE-2017-1002102), so such mounts are read-only.
+pub(super) fn is_written_by_agent(pod: &Pod, volume: &str) -> bool {
+    let volumes = pod.spec.as_ref().and_then(|it| it.volumes.as_deref()).unwrap_or_default();
+    volumes.iter().filter(|it| it.name == volume).any(|it| {
+        it.config_map.is_some()
+            || it.secret.is_some()
+            || it.projected.is_some()
+            || it.downward_api.is_some()
+    })
+}
+
 /// The sandbox of a pod.
 pub(super) fn sandbox(
     pod: &Pod,
@@ -247,6 +259,21 @@ mod tests {
         match security(&pod, &app_containers(&pod)[0], image) {
             Ok(security) => format!("user {:?}", security.run_as_user),
             Err(error) => error.message,
+        }
+    }
+
+    #[test]
+    fn what_the_agent_rewrites_no_container_may_write() {
+        let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "volumes": [
+            {"name": "c", "configMap": {"name": "x"}}, {"name": "s", "secret": {"secretName": "x"}},
+            {"name": "p", "projected": {"sources": []}}, {"name": "d", "downwardAPI": {}},
+            {"name": "e", "emptyDir": {}}, {"name": "h", "hostPath": {"path": "/h"}},
+        ]}}))
+        .unwrap();
+        for (volume, is) in
+            [("c", true), ("s", true), ("p", true), ("d", true), ("e", false), ("h", false)]
+        {
+            assert_eq!(is_written_by_agent(&pod, volume), is, "{volume}");
         }
     }
 

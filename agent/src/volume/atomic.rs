@@ -15,15 +15,45 @@ const DATA_NEXT: &str = "..data_tmp";
 
 /// Makes `folder` hold exactly `files`. Does nothing if it does already.
 pub(super) fn write(folder: &Path, files: &Payload, group: Option<u32>) -> io::Result<()> {
+    // Only a folder of our own making is believed, whatever the link says: this runs as root.
     let current = std::fs::read_link(folder.join(DATA)).ok();
-    if let Some(current) = &current
+    if let Some(current) = current.filter(|to| to.to_str().is_some_and(is_stamp))
         && holds(&folder.join(current), files)
     {
         return Ok(());
     }
-    let name = format!("..{}", kijabi_base::clock::wall_ms());
-    let next = folder.join(&name);
-    std::fs::create_dir_all(&next)?;
+    let name = unused_stamp(folder);
+    let outcome = switch(folder, &name, files, group);
+    let shown = std::fs::read_link(folder.join(DATA)).ok();
+    // What is not shown is of no use to anybody: an earlier version, a try that failed or died.
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        let Ok(other) = entry.file_name().into_string() else { continue };
+        if is_stamp(&other) && shown.as_deref() != Some(Path::new(&other)) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    outcome
+}
+
+/// Whether a name is one that [`write`] gives its folders: two dots and digits.
+fn is_stamp(name: &str) -> bool {
+    let digits = name.strip_prefix("..").unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn unused_stamp(folder: &Path) -> String {
+    let mut stamp = kijabi_base::clock::wall_ms();
+    while folder.join(format!("..{stamp}")).symlink_metadata().is_ok() {
+        stamp += 1;
+    }
+    format!("..{stamp}")
+}
+
+/// Writes the files into the new folder `name`, then shows it in the old one's place.
+fn switch(folder: &Path, name: &str, files: &Payload, group: Option<u32>) -> io::Result<()> {
+    let next = folder.join(name);
+    // Never through something that stood there before.
+    std::fs::create_dir(&next)?;
     set_mode(&next, 0o755, group)?;
     for (path, file) in files {
         let target = next.join(path);
@@ -37,13 +67,9 @@ pub(super) fn write(folder: &Path, files: &Payload, group: Option<u32>) -> io::R
     }
     let link = folder.join(DATA_NEXT);
     let _ = std::fs::remove_file(&link);
-    symlink(&name, &link)?;
+    symlink(name, &link)?;
     std::fs::rename(&link, folder.join(DATA))?;
-    link_names(folder, files)?;
-    if let Some(old) = current.filter(|old| old.as_os_str() != name.as_str()) {
-        let _ = std::fs::remove_dir_all(folder.join(old));
-    }
-    Ok(())
+    link_names(folder, files)
 }
 
 fn set_mode(path: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
@@ -137,5 +163,27 @@ mod tests {
         symlink("..1", folder.join(DATA_NEXT)).unwrap();
         write(folder, &payload(&[("a", "1")]), None).unwrap();
         assert_eq!(std::fs::read_to_string(folder.join("a")).unwrap(), "1");
+    }
+
+    #[test]
+    fn a_link_out_of_the_volume_is_never_followed() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("kept"), "1").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        symlink(outside.path(), folder.path().join(DATA)).unwrap();
+        write(folder.path(), &payload(&[("a", "1")]), None).unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path().join("a")).unwrap(), "1");
+        let left: Vec<_> = std::fs::read_dir(outside.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "nothing was removed from or added to the link's target");
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..3 {
+            // A file cannot also be a folder.
+            write(folder.path(), &payload(&[("a", "1"), ("a/b", "2")]), None).unwrap_err();
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

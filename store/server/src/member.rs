@@ -102,12 +102,14 @@ impl Member {
         self.shutdown.trigger();
         let parts = self.parts.lock().take();
         if let Some(parts) = parts {
-            stop(parts).await;
-            self.stopped.send_replace(true);
-        } else {
-            // Somebody else is stopping it.
-            let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
+            // In a task of its own: whoever asked may go away before it is done.
+            let stopped = self.stopped.clone();
+            let _task = tasks::spawn("stop", async move {
+                stop(parts).await;
+                stopped.send_replace(true);
+            });
         }
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
     /// Ends when the member has stopped: with an error if it stopped itself.

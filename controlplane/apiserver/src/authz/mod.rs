@@ -232,6 +232,9 @@ mod tests {
                 ("GET", "/api/v1/namespaces/g/secrets/env", true),
                 ("GET", "/api/v1/namespaces/g/secrets/theirs", false),
                 ("GET", "/api/v1/namespaces/g/secrets", false),
+                // A name alone says nothing: other namespaces have secrets of that name too.
+                ("GET", "/api/v1/secrets?fieldSelector=metadata.name%3Dtls", false),
+                ("GET", "/api/v1/watch/secrets/tls", false),
                 ("PUT", "/api/v1/namespaces/g/secrets/tls", false),
                 ("GET", "/api/v1/namespaces/g/configmaps/kube-root-ca.crt", true),
                 ("POST", "/api/v1/namespaces/g/serviceaccounts/app/token", true),

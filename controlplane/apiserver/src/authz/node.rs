@@ -4,8 +4,6 @@
 //! admission's part. A newcomer's trap: a list or watch is only allowed with a selector that can
 //! match nothing but the node's own, so the selector is part of the decision.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::Decision;
@@ -47,9 +45,13 @@ pub(super) async fn decide(
 
 async fn owns_pod(objects: &dyn Objects, node: &str, info: &RequestInfo) -> Result<bool, ApiError> {
     let at = ObjectAt { group: "", plural: "pods", namespace: &info.namespace, name: &info.name };
-    let is_own = |pod: Option<Arc<Value>>| pod.is_none_or(|pod| pod["spec"]["nodeName"] == node);
-    // A pod that is gone is no secret: the agent must learn that it is, to clean up.
-    Ok(is_own(objects.get(at).await?) || is_own(objects.get_live(at).await?))
+    if objects.get(at).await?.is_some_and(|pod| pod["spec"]["nodeName"] == node) {
+        return Ok(true);
+    }
+    // A pod that is gone is no secret: the agent must learn that it is, to clean up. Only the
+    // store can say that it is gone; the cache may not have heard of it yet.
+    let live = objects.get_live(at).await?;
+    Ok(live.is_none_or(|pod| pod["spec"]["nodeName"] == node))
 }
 
 fn selects_node(info: &RequestInfo, node: &str) -> bool {
@@ -67,6 +69,10 @@ async fn uses(
     info: &RequestInfo,
     what: &str,
 ) -> Result<bool, ApiError> {
+    // Without a namespace the request is about all of them; a pod refers to its own only.
+    if info.namespace.is_empty() || info.name.is_empty() {
+        return Ok(false);
+    }
     let pods = objects.pods_on(node, &info.namespace).await?;
     Ok(pods.iter().any(|pod| refers_to(&pod["spec"], what, &info.name)))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
 use kijabi_base::{clock, rng};
+use kijabi_meta::selector::FieldTerm;
 
 use super::options::ListOptions;
 use super::watch_stream::WatchStream;
@@ -22,7 +23,16 @@ use crate::storage::Revision;
 
 impl Handlers {
     pub(super) async fn watch(&self, call: &Call) -> Result<Response, ApiError> {
-        let options = ListOptions::parse(call.kind, &call.namespace, &call.info.query, true)?;
+        let mut options = ListOptions::parse(call.kind, &call.namespace, &call.info.query, true)?;
+        // The name that was authorized, be it of the path (`/watch/pods/p`) or of the selector,
+        // is all that may be seen.
+        if !call.info.name.is_empty() {
+            options.selection.fields.terms.push(FieldTerm {
+                field: "metadata.name".into(),
+                value: call.info.name.clone(),
+                negated: false,
+            });
+        }
         let form = call.output.form;
         if form.format != Format::Json || matches!(form.shape, Shape::MetadataList(_)) {
             return Err(ApiError::not_acceptable());

@@ -59,6 +59,13 @@ pub(crate) fn recover(
     }
     let Replay { mut memory, segments } = replay;
     memory.settle(dir)?;
+    // A process that was killed may have left writes and names that no sync has covered yet; from
+    // here on they count as durable (WAL-1).
+    if let Some(last) = &last {
+        let segment = &last.segment;
+        segment.file.sync_data().map_err(|error| WalError::io(&segment.path, error))?;
+        vfs.sync_dir(dir).map_err(|error| WalError::io(dir, error))?;
+    }
     match last {
         None => {
             let next = sequences.last().map_or(1, |last| last + 1);

@@ -29,7 +29,7 @@ pub(super) fn branch(request: &TxnRequest, succeeded: bool) -> &[RequestOp] {
 pub(super) fn decide(mvcc: &Mvcc, leases: &Leases, request: &TxnRequest) -> Result<Path, Error> {
     let mut path = Path::new();
     extend(mvcc, leases, request, TXN_DEPTH_MAX, &mut path)?;
-    check(mvcc, leases, request, &mut path.iter())?;
+    check(mvcc, leases, request, &mut path.iter(), &mut None)?;
     Ok(path)
 }
 
@@ -51,18 +51,33 @@ fn extend(
     Ok(())
 }
 
-fn check(
+/// `deleted_from`: keys from here on are deleted by an earlier operation. The service refuses a put
+/// after any other delete of its key, but reads an end of `"\0"` literally, as etcd does.
+fn check<'a>(
     mvcc: &Mvcc,
     leases: &Leases,
-    request: &TxnRequest,
+    request: &'a TxnRequest,
     path: &mut std::collections::vec_deque::Iter<'_, bool>,
+    deleted_from: &mut Option<&'a [u8]>,
 ) -> Result<(), Error> {
     let succeeded = *path.next().expect("one decision was made for each transaction");
     for op in branch(request, succeeded) {
         match &op.request {
             Some(Request::RequestRange(range)) => check_range(mvcc, range)?,
-            Some(Request::RequestPut(put)) => check_put(mvcc, leases, put)?,
-            Some(Request::RequestTxn(nested)) => check(mvcc, leases, nested, path)?,
+            Some(Request::RequestPut(put)) => {
+                let gone = deleted_from.is_some_and(|from| from <= &put.key[..]);
+                if gone && (put.ignore_value || put.ignore_lease) {
+                    return Err(Error::KeyNotFound);
+                }
+                check_put(mvcc, leases, put)?;
+            }
+            Some(Request::RequestTxn(nested)) => {
+                check(mvcc, leases, nested, path, deleted_from)?;
+            }
+            Some(Request::RequestDeleteRange(delete)) if delete.range_end[..] == [0] => {
+                let from = &delete.key[..];
+                *deleted_from = Some(deleted_from.map_or(from, |old| old.min(from)));
+            }
             Some(Request::RequestDeleteRange(_)) | None => {}
         }
     }

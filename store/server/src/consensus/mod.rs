@@ -115,7 +115,9 @@ pub(crate) async fn observe(
     fatal: Fatal,
 ) {
     let mut metrics = raft.metrics();
-    let mut leads = false;
+    // The term this member leads in: another term is another leadership, also if the time between
+    // was not seen (LEASE-1).
+    let mut leads = None;
     loop {
         let (now, leading, running) = {
             let seen = metrics.borrow_watched();
@@ -129,9 +131,10 @@ pub(crate) async fn observe(
             };
             (now, seen.state == ServerState::Leader, seen.running_state.clone())
         };
+        let leading = leading.then_some(now.term);
         if leading != leads {
             leads = leading;
-            led(leads);
+            led(leads.is_some());
         }
         let before = standing.send_replace(now);
         changed(before, now);

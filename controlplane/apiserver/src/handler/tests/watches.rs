@@ -33,6 +33,19 @@ async fn a_watch_from_a_version_tells_what_came_after_it() {
 }
 
 #[tokio::test]
+async fn a_watch_of_one_name_by_its_old_path_tells_of_that_one_alone() {
+    let api = Api::start().await;
+    api.config_map("a", json!({})).await;
+    api.config_map("b", json!({})).await;
+    let path = CONFIG_MAPS.replacen("/api/v1/", "/api/v1/watch/", 1);
+    let mut watch = api.watch(&format!("{path}/b")).await;
+    assert_eq!(watch.told().await, "ADDED b");
+    api.delete(&format!("{CONFIG_MAPS}/a")).await;
+    api.delete(&format!("{CONFIG_MAPS}/b")).await;
+    assert_eq!(watch.told().await, "DELETED b");
+}
+
+#[tokio::test]
 async fn leaving_the_selection_is_a_deletion() {
     let api = Api::start().await;
     api.config_map("a", json!({"l": "x"})).await;
