@@ -1,9 +1,11 @@
 //! Compiles the `.proto` files without `protoc`.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Read when it runs: a build folder that several checkouts share may hand one's build script
+    // to another.
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
     let files = [
         "etcd/kv.proto",
         "etcd/auth.proto",
@@ -16,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in files {
         println!("cargo:rerun-if-changed={}", root.join(file).display());
     }
-    let descriptors = protox::compile(files, [root])?;
+    let descriptors = protox::compile(files, [&root])?;
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
     Ok(())
 }

@@ -116,6 +116,8 @@ impl Member {
     pub async fn wait(&self) -> Result<(), MemberError> {
         let mut stopped = self.stopped.subscribe();
         tokio::select! {
+            // Raft also says that it has ended when it was asked to: that is no fault.
+            biased;
             _ = stopped.wait_for(|stopped| *stopped) => Ok(()),
             why = self.fatal.wait() => {
                 self.shutdown().await;
