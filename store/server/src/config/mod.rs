@@ -136,6 +136,9 @@ impl Config {
                 "--election-timeout[{election}ms] is too long, and should be set less than {ELECTION_MS_MAX}ms"
             ));
         }
+        if self.max_request_bytes > REQUEST_BYTES_LIMIT {
+            return Err(format!("--max-request-bytes must be at most {REQUEST_BYTES_LIMIT}"));
+        }
         if self.listen_client_urls.is_empty() {
             return Err("--listen-client-urls must not be empty".into());
         }
@@ -147,3 +150,5 @@ impl Config {
 }
 
 const ELECTION_MS_MAX: u128 = 50_000;
+/// Half of what a frame of the Raft log may hold: a larger one could be written but not read back.
+const REQUEST_BYTES_LIMIT: usize = limits::LOG_FRAME_BYTES_MAX / 2;
