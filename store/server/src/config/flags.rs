@@ -47,11 +47,13 @@ const FLAGS: &[(&str, Setter)] = &[
     ("listen-metrics-urls", |c, v| set(&mut c.listen_metrics_urls, parse_urls(v)?)),
     ("initial-cluster", |c, v| set(&mut c.initial_cluster, v.to_owned())),
     ("initial-cluster-token", |c, v| set(&mut c.initial_cluster_token, v.to_owned())),
-    ("initial-cluster-state", |_, v| match v {
-        "new" => Ok(()),
-        "existing" => Err(NOT_YET.into()),
+    ("initial-cluster-state", |c, v| match v {
+        "new" | "existing" => set(&mut c.initial_cluster_existing, v == "existing"),
         _ => Err("expected new or existing".into()),
     }),
+    ("force-new-cluster", |c, v| set(&mut c.force_new_cluster, parse_bool(v)?)),
+    ("strict-reconfig-check", |c, v| set(&mut c.strict_reconfig_check, parse_bool(v)?)),
+    ("max-learners", |c, v| set(&mut c.max_learners, parse_number(v)?)),
     ("quota-backend-bytes", |c, v| {
         let bytes: i64 = v.parse().map_err(|_| "parse error".to_owned())?;
         set(
@@ -133,7 +135,6 @@ const KNOWN: &[(&str, Option<&str>)] = &[
     ("enable-log-rotation", Some("false")),
     ("enable-pprof", Some("false")),
     ("feature-gates", Some("")),
-    ("force-new-cluster", Some("false")),
     ("grpc-keepalive-interval", None),
     ("grpc-keepalive-min-time", None),
     ("grpc-keepalive-timeout", None),
@@ -144,7 +145,6 @@ const KNOWN: &[(&str, Option<&str>)] = &[
     ("log-outputs", Some("stderr")),
     ("log-rotation-config-json", None),
     ("logger", Some("zap")),
-    ("max-learners", Some("1")),
     ("max-snapshots", Some("5")),
     ("max-wals", Some("5")),
     ("memory-mlock", Some("false")),
@@ -166,7 +166,6 @@ const KNOWN: &[(&str, Option<&str>)] = &[
     ("self-signed-cert-validity", None),
     ("socket-reuse-address", Some("false")),
     ("socket-reuse-port", Some("false")),
-    ("strict-reconfig-check", Some("true")),
     ("tls-max-version", Some("")),
     ("tls-min-version", Some("TLS1.2")),
     ("trusted-ca-file", Some("")),

@@ -47,6 +47,14 @@ pub struct Config {
     pub initial_cluster: String,
     /// What keeps clusters apart that were started alike (`--initial-cluster-token`).
     pub initial_cluster_token: String,
+    /// Whether the member joins a cluster that exists (`--initial-cluster-state existing`).
+    pub initial_cluster_existing: bool,
+    /// Starts a cluster of this member alone from the data it has (`--force-new-cluster`).
+    pub force_new_cluster: bool,
+    /// Refuse changes of members that endanger the quorum (`--strict-reconfig-check`).
+    pub strict_reconfig_check: bool,
+    /// Most learners in the cluster (`--max-learners`).
+    pub max_learners: usize,
     /// Extra URLs that answer `/metrics` and the health paths.
     pub listen_metrics_urls: Vec<String>,
     /// Time between a leader's heartbeats.
@@ -87,6 +95,10 @@ impl Default for Config {
             initial_advertise_peer_urls: vec![DEFAULT_PEER_URL.into()],
             initial_cluster: String::new(),
             initial_cluster_token: "etcd-cluster".into(),
+            initial_cluster_existing: false,
+            force_new_cluster: false,
+            strict_reconfig_check: true,
+            max_learners: 1,
             listen_metrics_urls: Vec::new(),
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_secs(1),

@@ -43,14 +43,14 @@ fn wrong_command_lines_are_one_clear_line() {
             "invalid value \"soon\" for flag -heartbeat-interval: parse error",
         ),
         (&["--cert-file=a.pem"], "flag -cert-file is not supported yet"),
-        (&["--force-new-cluster"], "flag -force-new-cluster is not supported yet"),
+        (&["--discovery=a"], "flag -discovery is not supported yet"),
         (
             &["--experimental-corrupt-check-time=1m"],
             "flag -experimental-corrupt-check-time is not supported yet",
         ),
         (
-            &["--initial-cluster-state=existing"],
-            "flag -initial-cluster-state=existing is not supported yet",
+            &["--initial-cluster-state=other"],
+            "invalid value \"other\" for flag -initial-cluster-state: expected new or existing",
         ),
         (
             &["--initial-cluster=a=http://a:1,b=http://b:1"],
