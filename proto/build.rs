@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "etcd/election.proto",
         "health/health.proto",
         "kijabi/command.proto",
+        "kijabi/membership.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed={}", root.join(file).display());

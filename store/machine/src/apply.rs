@@ -101,8 +101,16 @@ impl Machine {
                 Ok(Outcome::Alarm(pb::AlarmResponse { header: Some(self.header()), alarms }))
             }
             Request::MemberAttributes(member) => {
-                self.cluster.set_member(member, state);
+                self.cluster.members.describe(member, state);
                 Ok(Outcome::MemberAttributes)
+            }
+            Request::ClusterVersionSet(request) => {
+                self.cluster.versions.set_cluster(request, state);
+                Ok(Outcome::Version)
+            }
+            Request::DowngradeInfoSet(request) => {
+                self.cluster.versions.set_downgrade(request, state);
+                Ok(Outcome::Version)
             }
         }
     }
@@ -110,7 +118,11 @@ impl Machine {
     fn refuse_on_alarm(&self, request: &Request) -> Result<(), Error> {
         let exempt = matches!(
             request,
-            Request::Alarm(_) | Request::MemberAttributes(_) | Request::LeaseRevokeMany(_)
+            Request::Alarm(_)
+                | Request::MemberAttributes(_)
+                | Request::LeaseRevokeMany(_)
+                | Request::ClusterVersionSet(_)
+                | Request::DowngradeInfoSet(_)
         );
         if !exempt && self.cluster.has_alarm(AlarmType::Corrupt) {
             return Err(Error::Corrupt);

@@ -1,43 +1,42 @@
-//! Alarms and members' attributes: what the cluster has agreed on besides keys.
+//! What the cluster has agreed on besides keys: alarms, members, versions.
 //!
-//! Owns: both small tables and their rows. Must not know: who raises an alarm and why. A
-//! newcomer's trap: activating an alarm that is on already answers with it, deactivating one that
+//! Owns: the alarms and their rows; members and versions have files of their own. Must not know:
+//! who raises an alarm and why. A newcomer's trap: activating an alarm that is on already answers with it, deactivating one that
 //! is off answers with nothing; neither is an error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use kijabi_proto::command::MemberAttributes;
 use kijabi_proto::etcdserverpb::alarm_request::AlarmAction;
 use kijabi_proto::etcdserverpb::{AlarmMember, AlarmRequest, AlarmType};
 use prost::Message as _;
 
+use crate::members::Members;
 use crate::state::{StateBatch, StateError, StateReader, Table};
+use crate::version::Versions;
 
 const ALARM_PREFIX: &[u8] = b"alarm/";
-const MEMBER_PREFIX: &[u8] = b"member/";
 /// The byte after `/`: ends a prefix.
 const PREFIX_END: &[u8] = b"0";
 
-/// Alarms and members.
-#[derive(Debug, Default)]
+/// Alarms, members and versions.
+#[derive(Debug)]
 pub(crate) struct Cluster {
     /// By type, then by member.
     alarms: BTreeSet<(i32, u64)>,
-    members: BTreeMap<u64, MemberAttributes>,
+    pub(crate) members: Members,
+    pub(crate) versions: Versions,
 }
 
 impl Cluster {
-    /// Reads both tables back.
+    /// Reads it all back.
     pub(crate) fn open(state: &dyn StateReader) -> Result<Self, StateError> {
-        let mut cluster = Self::default();
-        for record in records::<AlarmMember>(state, ALARM_PREFIX)? {
-            cluster.alarms.insert((record.alarm, record.member_id));
-        }
-        for record in records::<MemberAttributes>(state, MEMBER_PREFIX)? {
-            cluster.members.insert(record.id, record);
-        }
-        Ok(cluster)
+        let alarms = records::<AlarmMember>(state, ALARM_PREFIX)?;
+        Ok(Self {
+            alarms: alarms.into_iter().map(|record| (record.alarm, record.member_id)).collect(),
+            members: Members::open(state)?,
+            versions: Versions::open(state)?,
+        })
     }
 
     /// Whether some member has this alarm.
@@ -77,25 +76,14 @@ impl Cluster {
         }
         vec![one]
     }
-
-    /// What the members have said of themselves.
-    pub(crate) fn members(&self) -> Vec<MemberAttributes> {
-        self.members.values().cloned().collect()
-    }
-
-    /// Records what a member says of itself.
-    pub(crate) fn set_member(&mut self, member: &MemberAttributes, batch: &mut StateBatch) {
-        let key = [MEMBER_PREFIX, &member.id.to_be_bytes()].concat();
-        batch.put(Table::Cluster, key, member.encode_to_vec());
-        self.members.insert(member.id, member.clone());
-    }
 }
 
 fn alarm_key(alarm: &AlarmMember) -> Vec<u8> {
     [ALARM_PREFIX, &alarm.alarm.to_be_bytes(), &alarm.member_id.to_be_bytes()].concat()
 }
 
-fn records<M: prost::Message + Default>(
+/// All records whose keys begin with `prefix`.
+pub(crate) fn records<M: prost::Message + Default>(
     state: &dyn StateReader,
     prefix: &[u8],
 ) -> Result<Vec<M>, StateError> {

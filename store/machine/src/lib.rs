@@ -11,12 +11,14 @@ mod error;
 mod id;
 mod lease;
 mod machine;
+mod members;
 mod meta;
 mod mvcc;
 mod outcome;
 mod quota;
 pub mod state;
 mod txn;
+mod version;
 
 pub use error::Error;
 pub use id::LeaseId;
@@ -25,3 +27,4 @@ pub use mvcc::{History, HistoryLimit, KeyRange, PreviousPlan, RangePlan, Row, re
 pub use outcome::{Applied, CompactStep, Outcome, RevisionEvents};
 pub use quota::quota_cost;
 pub use txn::{TxnPlan, is_read_only, needs_read_barrier};
+pub use version::Version;

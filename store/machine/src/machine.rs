@@ -16,8 +16,9 @@ use crate::lease::Leases;
 use crate::meta;
 use crate::mvcc::{Mvcc, PreviousPlan, RangePlan};
 use crate::outcome::{CompactStep, RevisionEvents};
-use crate::state::{StateError, StateReader};
+use crate::state::{StateBatch, StateError, StateReader};
 use crate::txn::TxnPlan;
+use crate::version::Version;
 
 /// What the machine must know of the configuration. The same on every member.
 #[derive(Clone, Copy, Debug)]
@@ -156,9 +157,40 @@ impl Machine {
         self.cluster.alarms(pb::AlarmType::None)
     }
 
-    /// What the members have said of themselves, in the order of their ids.
+    /// The members, in the order of their ids.
     pub fn members(&self) -> Vec<MemberAttributes> {
-        self.cluster.members()
+        self.cluster.members.all()
+    }
+
+    /// The member with this id.
+    pub fn member(&self, id: u64) -> Option<&MemberAttributes> {
+        self.cluster.members.get(id)
+    }
+
+    /// Whether there was a member with this id that has been removed.
+    pub fn is_member_removed(&self, id: u64) -> bool {
+        self.cluster.members.is_removed(id)
+    }
+
+    /// The ids of all members that were removed. None of them is ever used again.
+    pub fn members_removed(&self) -> Vec<u64> {
+        self.cluster.members.removed()
+    }
+
+    /// Makes the members the ones that an applied membership entry names. The changes go to `state`,
+    /// the batch that the entry is applied with.
+    pub fn set_members(&mut self, members: &[MemberAttributes], state: &mut StateBatch) {
+        self.cluster.members.replace(members, state);
+    }
+
+    /// The version the cluster works at.
+    pub fn cluster_version(&self) -> Version {
+        self.cluster.versions.cluster
+    }
+
+    /// The version that the cluster is being taken down to, if it is.
+    pub fn downgrade_target(&self) -> Option<Version> {
+        self.cluster.versions.downgrade
     }
 }
 

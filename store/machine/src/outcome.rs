@@ -53,6 +53,8 @@ pub enum Outcome {
     Alarm(pb::AlarmResponse),
     /// A member's attributes were recorded.
     MemberAttributes,
+    /// The cluster's version or its downgrade was set.
+    Version,
 }
 
 /// One bounded step of compaction.

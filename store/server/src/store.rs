@@ -281,5 +281,7 @@ fn request_bytes(request: &Request) -> usize {
         Request::LeaseRevokeMany(m) => m.encoded_len(),
         Request::Alarm(m) => m.encoded_len(),
         Request::MemberAttributes(m) => m.encoded_len(),
+        Request::ClusterVersionSet(m) => m.encoded_len(),
+        Request::DowngradeInfoSet(m) => m.encoded_len(),
     }
 }

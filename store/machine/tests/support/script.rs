@@ -314,7 +314,7 @@ fn show(outcome: Outcome) -> String {
             let alarms = response.alarms.iter();
             join(alarms.map(|a| format!("{}:{}", a.member_id, a.alarm().as_str_name())))
         }
-        Outcome::MemberAttributes => "ok".into(),
+        Outcome::MemberAttributes | Outcome::Version => "ok".into(),
     }
 }
 
