@@ -65,6 +65,10 @@ impl Members {
             batch.put(Table::Cluster, row_key(REMOVED_PREFIX, id), record.encode_to_vec());
         }
         for member in members {
+            if self.removed.remove(&member.id) {
+                // Only a cluster begun anew from old data has such a member: the log decides.
+                batch.delete(Table::Cluster, row_key(REMOVED_PREFIX, member.id));
+            }
             let row = match self.rows.get(&member.id) {
                 Some(row) => MemberAttributes {
                     peer_urls: member.peer_urls.clone(),
@@ -81,8 +85,7 @@ impl Members {
     pub(crate) fn describe(&mut self, member: &MemberAttributes, batch: &mut StateBatch) {
         let Some(row) = self.rows.get(&member.id) else { return };
         let name = member.name.clone();
-        let row =
-            MemberAttributes { name, client_urls: member.client_urls.clone(), ..row.clone() };
+        let row = MemberAttributes { name, client_urls: member.client_urls.clone(), ..row.clone() };
         self.write(row, batch);
     }
 

@@ -45,8 +45,9 @@ pub(crate) fn first_members(config: &Config) -> Result<BTreeMap<u64, Peer>, Iden
         };
         by_name.entry(name.trim().to_owned()).or_default().push(url.trim().to_owned());
     }
-    let members = by_name.values().map(|urls| {
-        (member_id(urls, &config.initial_cluster_token), Peer { peer_urls: urls.clone() })
+    let members = by_name.into_iter().map(|(name, peer_urls)| {
+        let id = member_id(&peer_urls, &config.initial_cluster_token);
+        (id, Peer { name, peer_urls, learner: false })
     });
     Ok(members.collect())
 }

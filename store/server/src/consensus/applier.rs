@@ -13,7 +13,7 @@ use kijabi_disk::snapshot::{Checkpoint, StateHome};
 use kijabi_disk::state::State;
 use kijabi_machine::state::{StateBatch, StateError, StateOp, StateReader as _, Table};
 use kijabi_machine::{Machine, Outcome, Settings};
-use kijabi_proto::command::Batch;
+use kijabi_proto::command::{Batch, MemberAttributes};
 use openraft::entry::EntryPayload;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{OptionalSend, Snapshot};
@@ -132,6 +132,7 @@ impl Applier {
                 .map_err(io::Error::other)?;
             applied.state.put(Table::Meta, RAFT_APPLIED, encode(log_id)?);
             if let Some(membership) = &membership {
+                machine.set_members(&rows(membership), &mut applied.state);
                 applied.state.put(Table::Meta, RAFT_MEMBERSHIP, encode(membership)?);
             }
             inner.state.read().write(&applied.state).map_err(io::Error::other)?;
@@ -150,6 +151,19 @@ impl Applier {
         };
         Ok(SnapshotMeta { last_log_id, last_membership })
     }
+}
+
+/// The members' table as a membership has it. The table changes in the same batch as the membership
+/// is applied with, and nowhere else, so both can never tell different stories (APPLY-1).
+fn rows(membership: &StoredMembership) -> Vec<MemberAttributes> {
+    let row = |(id, peer): (&u64, &Peer)| MemberAttributes {
+        id: *id,
+        name: peer.name.clone(),
+        client_urls: Vec::new(),
+        peer_urls: peer.peer_urls.clone(),
+        is_learner: peer.learner,
+    };
+    membership.nodes().map(row).collect()
 }
 
 /// What a batch adds to the database at most.

@@ -44,11 +44,17 @@ pub(crate) struct Answer {
     pub(crate) outcomes: Vec<Result<Outcome, kijabi_machine::Error>>,
 }
 
-/// A member as the membership knows it.
+/// A member as the membership knows it: the part of its row in the members' table that the log
+/// decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Peer {
+    /// Its name, if it is one of the first members. Others tell theirs when they start.
+    pub(crate) name: String,
     /// Where the other members reach it.
     pub(crate) peer_urls: Vec<String>,
+    /// Whether it was added to learn only. One that was not is made a voter of Raft's as soon as it
+    /// has caught up (`cluster/voters.rs`), so "no learner" and "voter of Raft's" may differ.
+    pub(crate) learner: bool,
 }
 
 impl fmt::Debug for Payload {
@@ -66,7 +72,8 @@ impl fmt::Display for Payload {
 
 // === stored forms ===
 
-const FORMAT: u8 = 1;
+/// 2 since members have names and may be learners.
+const FORMAT: u8 = 2;
 
 /// Encodes what Raft stores: a format byte and the value.
 pub(crate) fn encode<T: Serialize>(value: &T) -> io::Result<Bytes> {
@@ -138,9 +145,9 @@ mod tests {
         let bytes = encode(&Vote::new(3, 7)).unwrap();
         assert_eq!(decode::<Vote>(&bytes).unwrap(), Vote::new(3, 7));
         let mut other = bytes.to_vec();
-        other[0] = 2;
+        other[0] = 1;
         let error = decode::<Vote>(&other).unwrap_err().to_string();
-        assert_eq!(error, "raft metadata of unknown format Some(2)");
+        assert_eq!(error, "raft metadata of unknown format Some(1)");
         assert!(decode::<Vote>(&bytes[..bytes.len() - 1]).is_err());
         assert!(decode::<Vote>(&[&bytes[..], &[0]].concat()).is_err());
         assert!(decode::<Vote>(&[]).is_err());
