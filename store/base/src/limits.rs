@@ -71,3 +71,7 @@ pub const STATE_BLOCK_CACHE_BYTES: usize = 64 << 20;
 pub const STATE_WRITE_BUFFER_BYTES: usize = 32 << 20;
 /// Connections open on the client listeners at once.
 pub const CLIENT_CONNECTIONS_MAX: usize = 32_768;
+/// Deepest tree of a bbolt file: a real one of 2 keys a page would hold 4 billion pages.
+pub const BBOLT_DEPTH_MAX: usize = 32;
+/// Largest page of a bbolt file with all that belongs to it: several values of the largest size.
+pub const BBOLT_PAGE_BYTES_MAX: u64 = 256 << 20;

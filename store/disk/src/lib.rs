@@ -4,6 +4,7 @@
 //! means. A newcomer's trap: RocksDB's own log is off. The Raft log is the log: an entry may only
 //! be purged from it once [`state::State::flush`] has made what it did durable.
 
+pub mod bbolt;
 pub mod lock;
 pub mod small;
 pub mod snapshot;
