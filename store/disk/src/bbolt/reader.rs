@@ -44,6 +44,9 @@ enum Root {
 /// What a walk calls with each key and value.
 pub type VisitPair<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
+/// What the walk itself calls, with the number of the page too.
+type VisitElement<'a> = dyn FnMut(u64, Element<'_>) -> Result<ControlFlow<()>, BboltError> + 'a;
+
 /// An element of a leaf.
 struct Element<'a> {
     flags: u32,
@@ -127,11 +130,7 @@ impl Reader {
         })
     }
 
-    fn walk(
-        &self,
-        root: &Root,
-        visit: &mut dyn FnMut(u64, Element<'_>) -> Result<ControlFlow<()>, BboltError>,
-    ) -> Result<(), BboltError> {
+    fn walk(&self, root: &Root, visit: &mut VisitElement<'_>) -> Result<(), BboltError> {
         let mut last: Option<Vec<u8>> = None;
         let number = match root {
             Root::Page(number) => *number,
@@ -205,7 +204,7 @@ fn leaf(
     bytes: &[u8],
     count: u16,
     last: &mut Option<Vec<u8>>,
-    visit: &mut dyn FnMut(u64, Element<'_>) -> Result<ControlFlow<()>, BboltError>,
+    visit: &mut VisitElement<'_>,
 ) -> Result<ControlFlow<()>, BboltError> {
     let mut previous: Option<&[u8]> = last.as_deref();
     let mut flow = ControlFlow::Continue(());
