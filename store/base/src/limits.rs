@@ -30,6 +30,17 @@ pub const EVENT_RING_BYTES_MAX: usize = 32 << 20;
 pub const WATCH_CATCH_UP_REVISIONS_MAX: usize = 1_000;
 /// Bytes of events after which a round of a watcher that is behind begins no further revision.
 pub const WATCH_CATCH_UP_BYTES_MAX: usize = 1 << 20;
+/// Bytes of values in the answer to one command that goes through the log, all its reads together.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Rows that such an answer may hold without being measured.
+pub const ANSWER_ROWS_UNMEASURED: usize = 32;
+/// Bytes of previous values kept with the events of one Raft entry; watchers read those beyond it
+/// from history.
+pub const EVENT_PREVIOUS_BYTES_MAX: usize = 8 << 20;
+/// Bytes of previous values that one round of a watcher that is behind reads.
+pub const WATCH_PREVIOUS_BYTES_MAX: usize = 64 << 20;
+/// Rounds of watchers that are behind which read history at once; others wait.
+pub const WATCH_HISTORY_READS_MAX: usize = 8;
 /// Range reads of more rows than [`RANGE_INLINE_ROWS_MAX`] that run at once; others wait.
 pub const LARGE_RANGES_MAX: usize = 8;
 /// Rows that a range reads without leaving the thread it came in on.

@@ -22,6 +22,8 @@ pub trait Vfs: Send + Sync + 'static {
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder with everything in it.
+    fn remove_tree(&self, dir: &Path) -> io::Result<()>;
     /// Makes created and removed names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
@@ -89,6 +91,10 @@ impl Vfs for RealVfs {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    fn remove_tree(&self, dir: &Path) -> io::Result<()> {
+        std::fs::remove_dir_all(dir)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -24,7 +24,8 @@ use crate::txn;
 impl Machine {
     /// Applies one log entry. `now_ms` is this member's monotonic clock, used for leases only if
     /// this member is the leader. An empty batch only moves the applied index: use it for blank
-    /// and membership entries. After `Err` the machine's memory may be ahead of its state: stop.
+    /// and membership entries. After `Err` the machine's memory may be ahead of its state: stop. It
+    /// takes no further entry.
     pub fn apply(
         &mut self,
         now_ms: u64,
@@ -32,17 +33,21 @@ impl Machine {
         term: u64,
         batch: &Batch,
     ) -> Result<Applied, StateError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
         let mut applied = Applied::default();
         let before = self.mvcc.revision();
         for command in &batch.commands {
             let outcome = self.apply_command(now_ms, command, &mut applied);
             if let Err(Error::State(error)) = outcome {
+                self.broken = Some(error.clone());
                 return Err(error);
             }
             applied.outcomes.push(outcome);
         }
         // The caller writes the batch before it lets a reader in.
-        self.mvcc.clear_overlay();
+        self.mvcc.end_entry();
         self.applied_index = log_index;
         self.applied_term = term;
         meta::put_i64(&mut applied.state, meta::APPLIED_INDEX, log_index.cast_signed());
@@ -70,7 +75,7 @@ impl Machine {
                 self.write(state, events, |write| txn::put(write, put)).map(Outcome::Put)
             }
             Request::DeleteRange(delete) => self
-                .write(state, events, |write| Ok(txn::delete_range(write, delete)?))
+                .write(state, events, |write| txn::delete_range(write, delete))
                 .map(Outcome::DeleteRange),
             Request::Txn(request) => {
                 self.write(state, events, |write| txn::txn(write, request)).map(Outcome::Txn)
@@ -141,9 +146,17 @@ impl Machine {
         change: impl FnOnce(&mut Write<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut write = Write::begin(&mut self.mvcc, &mut self.leases, state);
-        let answer = change(&mut write)?;
-        events.extend(write.end());
-        Ok(answer)
+        match change(&mut write) {
+            Ok(answer) => {
+                events.extend(write.end());
+                Ok(answer)
+            }
+            // The index has what will never be in the state: as bad as a failed read.
+            Err(error) if write.has_changed() && !matches!(error, Error::State(_)) => {
+                Err(StateError(format!("a command failed after its first change: {error}")).into())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn lease_grant(
@@ -169,7 +182,7 @@ impl Machine {
         let keys = self.leases.revoke(id, state)?;
         self.write(state, events, |write| {
             for key in &keys {
-                write.delete_range(KeyRange::One(key))?;
+                write.delete_range(KeyRange::One(key), false)?;
             }
             Ok(())
         })
@@ -178,5 +191,82 @@ impl Machine {
     /// A header with the current revision.
     fn header(&self) -> pb::ResponseHeader {
         pb::ResponseHeader { revision: self.mvcc.revision(), ..Default::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kijabi_proto::command::Batch;
+
+    use super::*;
+    use crate::machine::Settings;
+    use crate::state::{MemoryState, Table};
+
+    /// APPLY-1: no command can fail after its first change as long as the checks before it are
+    /// right. If one is wrong, the member must not go on with an index ahead of its state.
+    #[test]
+    fn a_command_that_fails_after_its_first_change_ends_the_machine() {
+        let state = Arc::new(MemoryState::default());
+        let mut machine = Machine::open(state, Settings::default()).unwrap();
+        let (mut batch, mut events) = (StateBatch::default(), Vec::new());
+        let refused: Result<(), Error> =
+            machine.write(&mut batch, &mut events, |_| Err(Error::KeyNotFound));
+        assert!(matches!(refused, Err(Error::KeyNotFound)), "nothing was changed: {refused:?}");
+        let failed: Result<(), Error> = machine.write(&mut batch, &mut events, |write| {
+            write.put(&"k".into(), "v".into(), LeaseId::NONE, false)?;
+            Err(Error::KeyNotFound)
+        });
+        let text = failed.unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "state read failed: a command failed after its first change: key not found"
+        );
+        assert!(events.is_empty(), "half a command was published");
+    }
+
+    #[test]
+    fn a_machine_that_could_not_read_its_state_applies_nothing_more() {
+        struct Unreadable;
+        impl crate::state::StateReader for Unreadable {
+            fn get(&self, table: Table, _: &[u8]) -> Result<Option<bytes::Bytes>, StateError> {
+                if table == Table::Key {
+                    Err(StateError("input/output error".into()))
+                } else {
+                    Ok(None)
+                }
+            }
+            fn multi_get(
+                &self,
+                _: Table,
+                _: &[Vec<u8>],
+            ) -> Result<Vec<Option<bytes::Bytes>>, StateError> {
+                Err(StateError("input/output error".into()))
+            }
+            fn scan(
+                &self,
+                _: Table,
+                _: &[u8],
+                _: Option<&[u8]>,
+                _: &mut dyn FnMut(&[u8], &[u8]) -> std::ops::ControlFlow<()>,
+            ) -> Result<(), StateError> {
+                Ok(())
+            }
+        }
+        let mut machine = Machine::open(Arc::new(Unreadable), Settings::default()).unwrap();
+        let put = |value: &str| {
+            let put = pb::PutRequest {
+                key: "k".into(),
+                value: value.to_owned().into(),
+                ..Default::default()
+            };
+            Batch {
+                commands: vec![Command { request: Some(Request::Put(put)), ..Default::default() }],
+            }
+        };
+        machine.apply(0, 1, 1, &put("1")).unwrap();
+        let error: Result<Applied, StateError> = machine.apply(0, 2, 1, &put("2"));
+        assert_eq!(error.unwrap_err().to_string(), "state read failed: input/output error");
+        assert!(machine.apply(0, 2, 1, &Batch::default()).is_err());
+        assert_eq!(machine.applied_index(), 1);
     }
 }

@@ -55,6 +55,11 @@ pub enum Error {
     /// This member does not keep the leases' time (it is not the leader, or not yet).
     #[error("not a primary lessor")]
     NotPrimaryLessor,
+    /// The answer to a command would hold more than [`ANSWER_BYTES_MAX`] of values.
+    ///
+    /// [`ANSWER_BYTES_MAX`]: kijabi_base::limits::ANSWER_BYTES_MAX
+    #[error("answer is too large")]
+    AnswerTooLarge,
     /// A command that this version does not know.
     #[error("unknown command")]
     UnknownCommand,

@@ -40,6 +40,8 @@ pub struct Machine {
     pub(crate) cluster: Cluster,
     pub(crate) applied_index: u64,
     pub(crate) applied_term: u64,
+    /// Why this machine applies nothing any more: its memory may be ahead of its state.
+    pub(crate) broken: Option<StateError>,
 }
 
 impl Machine {
@@ -52,7 +54,7 @@ impl Machine {
         let applied_index = applied(meta::APPLIED_INDEX)?;
         let applied_term = applied(meta::APPLIED_TERM)?;
         let mvcc = Mvcc::open(state, |key, lease| leases.attach(key, LeaseId(lease)))?;
-        Ok(Self { mvcc, leases, cluster, applied_index, applied_term })
+        Ok(Self { mvcc, leases, cluster, applied_index, applied_term, broken: None })
     }
 
     /// The index of the last applied log entry; 0 for none.

@@ -28,8 +28,12 @@ pub struct Applied {
 pub struct RevisionEvents {
     /// The revision all the events happened at.
     pub revision: i64,
-    /// The events in the order of their sub revisions, each with its previous value if there was one.
+    /// The events in the order of their sub revisions, each with its previous value if there was
+    /// one and it was not left out.
     pub events: Vec<mvccpb::Event>,
+    /// Whether previous values may be missing that can be read: they were too many bytes to be
+    /// kept, or were not asked for yet.
+    pub previous_left_out: bool,
 }
 
 /// The answer to one applied command.

@@ -383,3 +383,27 @@ async fn announce(store: &Store, config: &Config, client_urls: &[String]) -> Res
     store.propose(Request::MemberAttributes(attributes)).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Raft says that it has ended also when it was asked to, and may say so before the stop is
+    /// complete: that is no fault.
+    #[tokio::test]
+    async fn a_member_that_was_stopped_has_not_failed_whatever_its_parts_said() {
+        let member = Member {
+            client_addrs: Vec::new(),
+            client_urls: Vec::new(),
+            shutdown: Shutdown::new(),
+            fatal: Fatal::new(),
+            stopped: watch::Sender::new(true),
+            parts: Mutex::new(None),
+        };
+        member.fatal.stop("raft has stopped");
+        // Without an order the choice between the two would be random.
+        for _ in 0..100 {
+            member.wait().await.unwrap();
+        }
+    }
+}

@@ -140,6 +140,7 @@ impl From<&MachineError> for EtcdError {
             MachineError::LeaseExists => Self::LeaseExist,
             MachineError::LeaseTtlTooLarge => Self::LeaseTtlTooLarge,
             MachineError::NotPrimaryLessor => Self::NotPrimaryLessor,
+            MachineError::AnswerTooLarge => Self::RequestTooLarge,
             MachineError::UnknownCommand => Self::NotCapable,
             // The member is about to stop: a client must go elsewhere.
             MachineError::State(_) => Self::Stopped,

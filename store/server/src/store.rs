@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use crate::config::Config;
 use crate::drivers::DatabaseSize;
 use crate::error::Error;
-use crate::limits::PROPOSAL_QUEUE_BYTES_MAX;
+use crate::limits::{ANSWER_ROOM_BYTES, PROPOSAL_QUEUE_BYTES_MAX};
 
 /// Where the apply loop publishes events: the watch hub.
 pub(crate) trait EventSink: Send + Sync + 'static {
@@ -144,6 +144,7 @@ impl Store {
         if standing.committed_index.saturating_sub(standing.applied_index) > APPLY_GAP_MAX {
             return Err(Error::TooManyRequests);
         }
+        let bytes = bytes + answer_room(&request);
         // A request above the queue's size has been refused above: the limit is far below it.
         let claim = u32::try_from(bytes.min(PROPOSAL_QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.0.proposal_room)
@@ -267,6 +268,18 @@ impl Store {
     pub(crate) fn shutdown(&self) -> &Shutdown {
         &self.0.shutdown
     }
+}
+
+/// What the answer to a request may take besides the request: so many answers are made at once as
+/// there are requests in a batch, and each is there until its client has taken it.
+fn answer_room(request: &Request) -> usize {
+    let reads = match request {
+        Request::Put(put) => put.prev_kv,
+        Request::DeleteRange(delete) => delete.prev_kv,
+        Request::Txn(_) => true,
+        _ => false,
+    };
+    if reads { ANSWER_ROOM_BYTES } else { 0 }
 }
 
 /// The encoded size of a client's request.

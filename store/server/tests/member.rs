@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use std::future::Future as _;
 use std::time::Duration;
 
 use etcd_client::{
@@ -72,6 +73,25 @@ async fn a_restart_keeps_everything_and_revisions_go_on() {
     assert!(compacted.to_string().contains("required revision has been compacted"), "{compacted}");
     let next = client.put("k", "v", None).await.unwrap();
     assert_eq!(next.header().unwrap().revision(), header.revision() + 1);
+    member.shutdown().await;
+}
+
+/// Whoever asked for the stop may go away, say with its own runtime or on a second signal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_nobody_waits_for_still_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (member, mut client) = start(config(dir.path())).await;
+    client.put("k", "v", None).await.unwrap();
+    {
+        let mut asked = Box::pin(member.shutdown());
+        let waker = std::task::Waker::noop();
+        let poll = asked.as_mut().poll(&mut std::task::Context::from_waker(waker));
+        assert!(poll.is_pending(), "a stop takes longer than that");
+    }
+    tokio::time::timeout(Duration::from_secs(60), member.wait()).await.unwrap().unwrap();
+    // It is really over: the data folder is free.
+    let (member, mut client) = start(config(dir.path())).await;
+    assert_eq!(client.get("k", None).await.unwrap().kvs().len(), 1);
     member.shutdown().await;
 }
 

@@ -15,6 +15,7 @@ pub use stream::{StreamError, receive, send};
 
 use crate::small;
 use crate::state::State;
+use crate::vfs::{RealVfs, Vfs};
 
 /// The folder of the states: the current one, and others while a snapshot comes or goes.
 #[derive(Clone, Debug)]
@@ -37,18 +38,12 @@ impl StateHome {
     /// Opens the current state in `dir`, or begins an empty one, and removes leftovers.
     pub fn open(dir: &Path) -> Result<(Self, State), StateError> {
         let failed = |error: io::Error| StateError(format!("{}: {error}", dir.display()));
-        crate::vfs::Vfs::create_dir(&crate::vfs::RealVfs, dir).map_err(failed)?;
+        RealVfs.create_dir(dir).map_err(failed)?;
         let current = match small::load(&dir.join(CURRENT)).map_err(failed)? {
             Some(name) => String::from_utf8_lossy(&name).into_owned(),
             None => FIRST.to_owned(),
         };
-        for entry in std::fs::read_dir(dir).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name != current && (name.starts_with("state-") || name.starts_with("checkpoint-")) {
-                std::fs::remove_dir_all(entry.path()).map_err(failed)?;
-            }
-        }
+        remove_leftovers(&RealVfs, dir, &current).map_err(failed)?;
         let state = State::open(&dir.join(current))?;
         Ok((Self { dir: dir.to_owned() }, state))
     }
@@ -96,6 +91,19 @@ impl Drop for Checkpoint {
             tracing::warn!(%error, "cannot remove a checkpoint; the next start will");
         }
     }
+}
+
+/// Removes every state and checkpoint but the current one.
+fn remove_leftovers(vfs: &dyn Vfs, dir: &Path, current: &str) -> io::Result<()> {
+    // The process that wrote the pointer may have been killed before it was durable. If the old
+    // state were removed first, a power cut could leave the old pointer without its state.
+    vfs.sync_dir(dir)?;
+    for name in vfs.list(dir)? {
+        if name != current && (name.starts_with("state-") || name.starts_with("checkpoint-")) {
+            vfs.remove_tree(&dir.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 fn remove(path: &Path) -> Result<(), StateError> {
@@ -151,6 +159,41 @@ mod tests {
         assert_eq!(value.as_deref(), Some(&[7; 300][..]));
         let folders = std::fs::read_dir(dir.path().join("b")).unwrap().count();
         assert_eq!(folders, 2, "CURRENT and the state it names");
+    }
+
+    #[test]
+    fn an_old_state_is_removed_only_once_the_pointer_to_the_new_one_is_durable() {
+        use crate::vfs::sim::{Image, Op, SimVfs, crash_images};
+
+        let dir = Path::new("/snap");
+        let old = Image::from([
+            (dir.join("OLD"), Vec::new()),
+            (dir.join("state-1"), b"old".to_vec()),
+            (dir.join("state-2"), b"new".to_vec()),
+        ]);
+        let written = |image: &Image| -> Vec<Op> {
+            image.keys().map(|path| Op::Create(path.clone())).collect()
+        };
+        // Adopted by a process that was killed before it had synced the folder: the names OLD and
+        // NEW stand for what the pointer says.
+        let mut ops = written(&old);
+        ops.push(Op::SyncDir(dir.to_owned()));
+        let settled = ops.len();
+        ops.extend([Op::Create(dir.join("NEW")), Op::Remove(dir.join("OLD"))]);
+        let mut now = old;
+        now.remove(&dir.join("OLD"));
+        now.insert(dir.join("NEW"), Vec::new());
+        let vfs = SimVfs::from_image(now);
+        remove_leftovers(&vfs, dir, "state-2").unwrap();
+        assert!(!vfs.image().contains_key(&dir.join("state-1")));
+        ops.extend(vfs.ops());
+        for cut in settled..=ops.len() {
+            crash_images(&ops[..cut], 1, &mut |image| {
+                let has = |name| image.contains_key(&dir.join(name));
+                assert!(!has("OLD") || has("state-1"), "after {cut}: {:?}", image.keys());
+                assert!(!has("NEW") || has("state-2"), "after {cut}: {:?}", image.keys());
+            });
+        }
     }
 
     #[test]

@@ -126,6 +126,13 @@ impl Vfs for SimVfs {
         self.0.lock().record(Op::Remove(path.to_owned()))
     }
 
+    fn remove_tree(&self, dir: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock();
+        let within: Vec<_> =
+            disk.files.keys().filter(|path| path.starts_with(dir)).cloned().collect();
+        within.into_iter().try_for_each(|path| disk.record(Op::Remove(path)))
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.0.lock().record(Op::SyncDir(dir.to_owned()))
     }

@@ -29,6 +29,16 @@ pub enum WalError {
     /// The caller broke the log's order (a hole, or an index that is taken).
     #[error("raft log: {0}")]
     Order(String),
+    /// A record is longer than a frame may be; nothing was written.
+    #[error("raft log: entry {index} is too large: {bytes} bytes, at most {bytes_max} fit a frame")]
+    TooLarge {
+        /// The entry; 0 for a vote.
+        index: u64,
+        /// Its size in a frame.
+        bytes: usize,
+        /// What a frame holds.
+        bytes_max: usize,
+    },
     /// An earlier write failed; nothing can be written until the member is restarted, because
     /// nobody knows what of it reached the disk.
     #[error("raft log: stopped after a failed write: {0}")]

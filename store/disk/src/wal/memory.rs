@@ -79,15 +79,24 @@ impl Memory {
         self.last().map(|id| id.index + 1)
     }
 
+    /// Whether the entries follow the last one and each other.
+    pub(crate) fn check_order(&self, entries: &[LogEntry]) -> Result<(), WalError> {
+        let mut next = self.next_index();
+        for entry in entries {
+            match next {
+                Some(next) if next != entry.id.index => {
+                    let what = format!("entry {} does not follow {}", entry.id.index, next - 1);
+                    return Err(WalError::Order(what));
+                }
+                _ => next = Some(entry.id.index + 1),
+            }
+        }
+        Ok(())
+    }
+
     /// Adds an entry at the end and gives its stamp. Without a place its data is pinned.
     pub(crate) fn push(&mut self, entry: &LogEntry, place: Option<Place>) -> Result<u64, WalError> {
-        match self.next_index() {
-            Some(next) if next != entry.id.index => {
-                let what = format!("entry {} does not follow {}", entry.id.index, next - 1);
-                return Err(WalError::Order(what));
-            }
-            _ => {}
-        }
+        self.check_order(std::slice::from_ref(entry))?;
         if self.slots.is_empty() {
             self.first = entry.id.index;
         }

@@ -24,7 +24,7 @@ use kijabi_base::limits;
 use parking_lot::{Condvar, Mutex};
 
 pub use error::WalError;
-use frame::Record;
+use frame::{ENTRY_PREFIX_BYTES, Record, STATE_PREFIX_BYTES};
 use memory::{Found, Memory, Place};
 use writer::{Job, Writer};
 
@@ -139,23 +139,33 @@ impl Wal {
     }
 
     /// Adds entries at the end. They are readable when this returns, and durable when `durable` is
-    /// called.
+    /// called. All of them are taken or, with an error, none.
     pub fn append(&self, entries: Vec<LogEntry>, durable: Callback) -> Result<(), WalError> {
         let mut inner = self.0.shared.lock()?;
-        let mut stamps = Vec::with_capacity(entries.len());
-        let mut bytes = 0;
         for entry in &entries {
-            stamps.push(inner.memory.push(entry, None)?);
-            bytes += frame::frame_bytes(frame::ENTRY_PREFIX_BYTES + entry.data.len());
+            self.0.shared.check_size(entry.id.index, ENTRY_PREFIX_BYTES + entry.data.len())?;
         }
-        let records = entries.into_iter().map(Record::Entry).collect();
-        self.0.shared.submit(&mut inner, Job { records, stamps, bytes, durable: Some(durable) });
+        inner.memory.check_order(&entries)?;
+        let mut job = Job::default();
+        for entry in entries {
+            let bytes = frame::frame_bytes(ENTRY_PREFIX_BYTES + entry.data.len());
+            // One sync may cover many small entries, but the buffer it is written from is bounded.
+            if job.bytes > 0 && job.bytes + bytes > limits::LOG_WRITE_BATCH_BYTES_MAX {
+                self.0.shared.submit(&mut inner, std::mem::take(&mut job));
+            }
+            job.stamps.push(inner.memory.push(&entry, None)?);
+            job.bytes += bytes;
+            job.records.push(Record::Entry(entry));
+        }
+        self.0.shared.submit(&mut inner, Job { durable: Some(durable), ..job });
         Ok(())
     }
 
     /// Replaces the vote. It is readable when this returns, and durable when `durable` is called.
     pub fn save_vote(&self, vote: Bytes, durable: Callback) -> Result<(), WalError> {
         let mut inner = self.0.shared.lock()?;
+        // A segment begins with it too, behind the other parts of the hard state.
+        self.0.shared.check_size(0, STATE_PREFIX_BYTES + vote.len())?;
         inner.memory.hard.vote = Some(vote.clone());
         self.0.shared.submit(&mut inner, Job::of(Record::Vote(vote), Some(durable)));
         Ok(())
@@ -265,6 +275,15 @@ impl Shared {
         }
     }
 
+    /// A frame above the limit could be written but would be taken for corruption when it is read.
+    fn check_size(&self, index: u64, bytes: usize) -> Result<(), WalError> {
+        let bytes_max = self.options.frame_bytes_max;
+        if bytes > bytes_max {
+            return Err(WalError::TooLarge { index, bytes, bytes_max });
+        }
+        Ok(())
+    }
+
     fn submit(&self, inner: &mut Inner, job: Job) {
         let urgent = job.durable.is_some();
         inner.jobs.push(job);
@@ -328,7 +347,7 @@ impl Shared {
 
     fn read_place(&self, place: &Place, id: LogId) -> Result<Bytes, WalError> {
         let segment = &place.segment;
-        let payload = frame::ENTRY_PREFIX_BYTES + place.data_bytes as usize;
+        let payload = ENTRY_PREFIX_BYTES + place.data_bytes as usize;
         let mut bytes = vec![0; frame::FRAME_HEADER_BYTES + payload];
         segment
             .file

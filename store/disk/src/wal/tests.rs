@@ -101,6 +101,79 @@ fn a_hole_is_refused() {
 }
 
 #[test]
+fn an_entry_no_frame_can_hold_is_refused_before_anything_is_written() {
+    let vfs = SimVfs::default();
+    let bytes_max = 1000;
+    let options = WalOptions { frame_bytes_max: bytes_max, ..options() };
+    let wal = Wal::open(Arc::new(vfs.clone()), Path::new(DIR), options.clone()).unwrap();
+    append(&wal, vec![entry(1, 0, "a")]).unwrap();
+    let fits = "x".repeat(bytes_max - 17);
+    let refused = append(&wal, vec![entry(1, 1, "b"), entry(1, 2, &format!("{fits}x"))]);
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "raft log: entry 2 is too large: 1001 bytes, at most 1000 fit a frame"
+    );
+    assert!(matches!(vote(&wal, &"v".repeat(bytes_max)), Err(WalError::TooLarge { .. })));
+    // Nothing of the refused call was taken, and the largest entry that fits is read back.
+    assert_eq!((all(&wal), wal.vote()), (vec![entry(1, 0, "a")], None));
+    append(&wal, vec![entry(1, 1, &fits)]).unwrap();
+    wal.close();
+    let wal = Wal::open(Arc::new(vfs), Path::new(DIR), options).unwrap();
+    assert_eq!(all(&wal), [entry(1, 0, "a"), entry(1, 1, &fits)]);
+}
+
+#[test]
+fn a_hole_among_appended_entries_leaves_none_of_them() {
+    let wal = open(&SimVfs::default()).unwrap();
+    let refused = wal.append(vec![entry(1, 0, "a"), entry(1, 2, "c")], Box::new(|_| {}));
+    assert_eq!(refused.unwrap_err().to_string(), "raft log: entry 2 does not follow 0");
+    assert_eq!(all(&wal), []);
+    append(&wal, vec![entry(1, 0, "A")]).unwrap();
+}
+
+#[test]
+fn one_large_append_is_written_in_bounded_pieces_and_acknowledged_once() {
+    let vfs = SimVfs::default();
+    let options = WalOptions { segment_bytes: 64 << 20, ..options() };
+    let wal = Wal::open(Arc::new(vfs.clone()), Path::new(DIR), options.clone()).unwrap();
+    let data = "x".repeat(kijabi_base::limits::LOG_WRITE_BATCH_BYTES_MAX / 3);
+    let entries: Vec<_> = (0..7).map(|index| entry(1, index, &data)).collect();
+    append(&wal, entries.clone()).unwrap();
+    let largest = vfs.ops().into_iter().map(|op| match op {
+        crate::vfs::sim::Op::Write(_, _, bytes) => bytes.len(),
+        _ => 0,
+    });
+    let largest = largest.max().unwrap();
+    assert!(largest <= kijabi_base::limits::LOG_WRITE_BATCH_BYTES_MAX, "{largest}");
+    assert_eq!(all(&wal), entries);
+    wal.close();
+    assert_eq!(all(&Wal::open(Arc::new(vfs), Path::new(DIR), options).unwrap()), entries);
+}
+
+/// WAL-1: what a killed process wrote may be in the page cache only. Once recovery has told
+/// anybody of it, a power cut must not take it away.
+#[test]
+fn recovery_makes_what_it_found_durable_before_it_trusts_it() {
+    let vfs = SimVfs::default();
+    let wal = open(&vfs).unwrap();
+    append(&wal, vec![entry(1, 0, "a")]).unwrap();
+    wal.close();
+    // The killed process: its last write and the file's name were never synced.
+    let unsynced: Vec<_> = vfs
+        .ops()
+        .into_iter()
+        .filter(|op| !matches!(op, crate::vfs::sim::Op::Sync(_) | crate::vfs::sim::Op::SyncDir(_)))
+        .collect();
+    let restarted = SimVfs::from_image(vfs.image());
+    let wal = open(&restarted).unwrap();
+    assert_eq!(all(&wal), [entry(1, 0, "a")]);
+    let ops: Vec<_> = unsynced.into_iter().chain(restarted.ops()).collect();
+    crash_images(&ops, 1, &mut |image| {
+        assert_eq!(all(&open(&SimVfs::from_image(image)).unwrap()), [entry(1, 0, "a")]);
+    });
+}
+
+#[test]
 fn purging_removes_files_and_survives_a_restart() {
     let vfs = SimVfs::default();
     let wal = open(&vfs).unwrap();

@@ -13,6 +13,7 @@ use super::segment::{self, HardState, Segment};
 use super::{Callback, Shared};
 
 /// One request to the writer, in the order of the log (WAL-2).
+#[derive(Default)]
 pub(crate) struct Job {
     pub(crate) records: Vec<Record>,
     /// The stamps of the entries among the records, in their order.

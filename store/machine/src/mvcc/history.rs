@@ -81,7 +81,11 @@ pub fn read_history(
 fn push(revisions: &mut Vec<RevisionEvents>, revision: i64, event: Event) {
     match revisions.last_mut() {
         Some(last) if last.revision == revision => last.events.push(event),
-        _ => revisions.push(RevisionEvents { revision, events: vec![event] }),
+        _ => revisions.push(RevisionEvents {
+            revision,
+            events: vec![event],
+            previous_left_out: true,
+        }),
     }
 }
 
@@ -133,18 +137,34 @@ impl Mvcc {
 }
 
 impl PreviousPlan {
-    /// Reads the previous values into the events; one that a compaction has removed stays absent.
+    /// Reads the previous values into the events, at most about `bytes_max` of them; one beyond
+    /// that, or that a compaction has removed, stays absent. Returns how many were beyond it.
     pub fn fetch(
         self,
         state: &dyn StateReader,
         revisions: &mut [RevisionEvents],
-    ) -> Result<(), StateError> {
-        let rows: Vec<Row> = self.0.iter().map(|(_, _, row)| *row).collect();
-        for ((at, place, _), record) in self.0.into_iter().zip(state.records(&rows)?) {
-            if let Some(record) = record {
-                revisions[at].events[place].prev_kv = Some(decode(record)?);
+        bytes_max: usize,
+    ) -> Result<usize, StateError> {
+        for revision in &mut *revisions {
+            revision.previous_left_out = false;
+        }
+        let (mut bytes, mut read) = (0, 0);
+        for chunk in self.0.chunks(PREVIOUS_ROWS) {
+            if bytes >= bytes_max {
+                break;
+            }
+            read += chunk.len();
+            let rows: Vec<Row> = chunk.iter().map(|(_, _, row)| *row).collect();
+            for ((at, place, _), record) in chunk.iter().zip(state.records(&rows)?) {
+                if let Some(record) = record {
+                    bytes += record.len();
+                    revisions[*at].events[*place].prev_kv = Some(decode(record)?);
+                }
             }
         }
-        Ok(())
+        Ok(self.0.len() - read)
     }
 }
+
+/// Previous values read at once.
+const PREVIOUS_ROWS: usize = 64;

@@ -7,6 +7,7 @@
 
 use std::cmp::Ordering;
 
+use bytes::Bytes;
 use kijabi_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use kijabi_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use kijabi_proto::mvccpb::KeyValue;
@@ -141,6 +142,8 @@ impl RangePlan {
                 }
                 if self.keys_only && self.sort.is_none() {
                     kv.value.clear();
+                    // The key is a slice of the whole record, which must not stay with it.
+                    kv.key = Bytes::copy_from_slice(&kv.key);
                 }
                 kvs.push(kv);
             }

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kijabi_base::limits::EVENT_PREVIOUS_BYTES_MAX;
 use kijabi_proto::mvccpb::KeyValue;
 use prost::Message as _;
 
@@ -28,7 +29,12 @@ pub(crate) struct Mvcc {
     pub(super) compaction: Compaction,
     /// Rows of the batch being applied: they are not in the state yet.
     pub(super) overlay: HashMap<Row, Bytes>,
+    /// Bytes of previous values that the events of the entry being applied may still hold.
+    pub(super) event_bytes_left: usize,
 }
+
+/// Room for so many rows stays reserved between entries.
+const OVERLAY_ROWS_KEPT: usize = 4096;
 
 /// Reads records by their rows.
 pub(crate) trait Rows {
@@ -97,7 +103,9 @@ impl Mvcc {
         let compaction = Compaction::open(&*state)?;
         let revision = meta::read_i64(&*state, meta::REVISION)?.unwrap_or(1);
         let revision = revision.max(newest).max(compaction.scheduled());
-        Ok(Self { state, index, revision, compaction, overlay: HashMap::new() })
+        let overlay = HashMap::new();
+        let event_bytes_left = EVENT_PREVIOUS_BYTES_MAX;
+        Ok(Self { state, index, revision, compaction, overlay, event_bytes_left })
     }
 
     /// The current revision.
@@ -115,9 +123,11 @@ impl Mvcc {
         Arc::clone(&self.state)
     }
 
-    /// Forgets the overlay: the caller is about to write it.
-    pub(crate) fn clear_overlay(&mut self) {
+    /// The entry is applied: forgets its overlay, which the caller is about to write.
+    pub(crate) fn end_entry(&mut self) {
         self.overlay.clear();
+        self.overlay.shrink_to(OVERLAY_ROWS_KEPT);
+        self.event_bytes_left = EVENT_PREVIOUS_BYTES_MAX;
     }
 
     /// Whether the key is there now.
@@ -128,6 +138,14 @@ impl Mvcc {
     /// Visits the keys of `range` that exist now, in key order.
     pub(crate) fn visit_current(&self, range: KeyRange<'_>, visit: impl FnMut(&[u8], Current)) {
         self.index.visit_current(range, visit);
+    }
+
+    /// The size of a record.
+    pub(crate) fn record_bytes(&self, row: Row) -> Result<usize, StateError> {
+        match self.overlay.get(&row) {
+            Some(record) => Ok(record.len()),
+            None => Ok(self.state.get(Table::Key, &row.key())?.map_or(0, |record| record.len())),
+        }
     }
 
     /// One record as a key-value pair.

@@ -28,6 +28,16 @@ pub(crate) struct Write<'a> {
     pub(crate) leases: &'a mut Leases,
     batch: &'a mut StateBatch,
     events: Vec<Event>,
+    previous_left_out: bool,
+}
+
+/// What a deletion deleted.
+#[derive(Debug)]
+pub(crate) struct Deleted {
+    /// How many keys.
+    pub(crate) count: usize,
+    /// What they were, if that was wanted.
+    pub(crate) previous: Vec<KeyValue>,
 }
 
 impl<'a> Write<'a> {
@@ -37,7 +47,12 @@ impl<'a> Write<'a> {
         leases: &'a mut Leases,
         batch: &'a mut StateBatch,
     ) -> Self {
-        Self { mvcc, leases, batch, events: Vec::new() }
+        Self { mvcc, leases, batch, events: Vec::new(), previous_left_out: false }
+    }
+
+    /// Whether anything was changed: from then on the command must succeed.
+    pub(crate) fn has_changed(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The revision a read inside the command sees: the new one after the first change.
@@ -55,14 +70,18 @@ impl<'a> Write<'a> {
         self.mvcc.index.current(key).map(|current| self.mvcc.record(current.row)).transpose()
     }
 
-    /// Sets a key; returns what it was.
+    /// Sets a key; returns what it was, which may be left out if it is not `wanted`.
     pub(crate) fn put(
         &mut self,
         key: &Bytes,
         value: Bytes,
         lease: LeaseId,
+        wanted: bool,
     ) -> Result<Option<KeyValue>, StateError> {
-        let previous = self.current(key)?;
+        let previous = match self.mvcc.index.current(key) {
+            Some(current) => self.previous(current.row, wanted)?,
+            None => None,
+        };
         let row = self.next_row(false);
         let current = self.mvcc.index.put(key, row);
         let kv = KeyValue {
@@ -86,33 +105,51 @@ impl<'a> Write<'a> {
         Ok(previous)
     }
 
-    /// Deletes the keys of `range`; returns what they were, in key order.
+    /// Deletes the keys of `range`; if that is `wanted`, says what they were, in key order.
     pub(crate) fn delete_range(
         &mut self,
         range: KeyRange<'_>,
-    ) -> Result<Vec<KeyValue>, StateError> {
-        let mut rows = Vec::new();
-        self.mvcc.index.visit_current(range, |_, current| rows.push(current.row));
-        let mut deleted = Vec::with_capacity(rows.len());
-        for row in rows {
-            let previous = self.mvcc.record(row)?;
-            self.delete(previous.clone())?;
-            deleted.push(previous);
+        wanted: bool,
+    ) -> Result<Deleted, StateError> {
+        let mut keys = Vec::new();
+        self.mvcc.index.visit_current(range, |key, current| {
+            keys.push((Bytes::copy_from_slice(key), current.row));
+        });
+        let mut deleted = Deleted { count: keys.len(), previous: Vec::new() };
+        for (key, row) in keys {
+            let previous = self.previous(row, wanted)?;
+            self.delete(key, previous.clone())?;
+            deleted.previous.extend(previous.filter(|_| wanted));
         }
         Ok(deleted)
     }
 
-    fn delete(&mut self, previous: KeyValue) -> Result<(), StateError> {
+    fn delete(&mut self, key: Bytes, previous: Option<KeyValue>) -> Result<(), StateError> {
         let row = self.next_row(true);
-        self.mvcc.index.delete(&previous.key, row);
-        let record = KeyValue { key: previous.key.clone(), ..Default::default() };
-        let record = Bytes::from(record.encode_to_vec());
-        let key = decode(record.clone())?.key;
-        self.store(row, record);
-        self.leases.attach(&previous.key, LeaseId::NONE);
-        let prev_kv = self.before_command(previous)?;
+        self.mvcc.index.delete(&key, row);
+        let record = KeyValue { key: key.clone(), ..Default::default() };
+        // Nobody reads a tombstone's record while the batch is being applied.
+        self.batch.put(Table::Key, row.key(), Bytes::from(record.encode_to_vec()));
+        self.leases.attach(&key, LeaseId::NONE);
+        let prev_kv = match previous {
+            Some(previous) => self.before_command(previous)?,
+            None => None,
+        };
         self.events.push(Event { prev_kv, ..deletion(key, row.main) });
         Ok(())
+    }
+
+    /// A value that is about to be replaced. If nobody asked for it, it is read for the watchers
+    /// only as long as the entry's events hold few such bytes: they can read it themselves.
+    fn previous(&mut self, row: Row, wanted: bool) -> Result<Option<KeyValue>, StateError> {
+        if !wanted && self.mvcc.event_bytes_left == 0 {
+            self.previous_left_out = true;
+            return Ok(None);
+        }
+        let previous = self.mvcc.record(row)?;
+        let bytes = previous.key.len() + previous.value.len();
+        self.mvcc.event_bytes_left = self.mvcc.event_bytes_left.saturating_sub(bytes);
+        Ok(Some(previous))
     }
 
     /// What an event tells as the previous value: the one before the whole command, also if the
@@ -147,6 +184,7 @@ impl<'a> Write<'a> {
             "an event is not of revision {revision}"
         );
         self.mvcc.revision = revision;
-        Some(Arc::new(RevisionEvents { revision, events: self.events }))
+        let Self { events, previous_left_out, .. } = self;
+        Some(Arc::new(RevisionEvents { revision, events, previous_left_out }))
     }
 }

@@ -11,6 +11,7 @@ use kijabi_proto::etcdserverpb::{
     ResponseOp, TxnRequest, TxnResponse,
 };
 
+use super::answer::AnswerBudget;
 use super::path::{Path, branch, check_lease, decide};
 use crate::error::Error;
 use crate::id::LeaseId;
@@ -40,7 +41,7 @@ fn put_checked(write: &mut Write<'_>, request: &PutRequest) -> Result<PutRespons
             lease = LeaseId(current.lease);
         }
     }
-    let previous = write.put(&request.key, value, lease)?;
+    let previous = write.put(&request.key, value, lease, request.prev_kv)?;
     let prev_kv = previous.filter(|_| request.prev_kv);
     Ok(PutResponse { header: Some(header(write.next_revision())), prev_kv })
 }
@@ -49,16 +50,28 @@ fn put_checked(write: &mut Write<'_>, request: &PutRequest) -> Result<PutRespons
 pub(crate) fn delete_range(
     write: &mut Write<'_>,
     request: &DeleteRangeRequest,
+) -> Result<DeleteRangeResponse, Error> {
+    AnswerBudget::default().delete(write.mvcc, request)?;
+    Ok(delete_checked(write, request)?)
+}
+
+fn delete_checked(
+    write: &mut Write<'_>,
+    request: &DeleteRangeRequest,
 ) -> Result<DeleteRangeResponse, StateError> {
-    let previous = write.delete_range(KeyRange::of(&request.key, &request.range_end))?;
-    let deleted = previous.len() as i64;
-    let prev_kvs = if request.prev_kv { previous } else { Vec::new() };
-    Ok(DeleteRangeResponse { header: Some(header(write.revision())), deleted, prev_kvs })
+    let range = KeyRange::of(&request.key, &request.range_end);
+    let deleted = write.delete_range(range, request.prev_kv)?;
+    Ok(DeleteRangeResponse {
+        header: Some(header(write.revision())),
+        deleted: deleted.count as i64,
+        prev_kvs: deleted.previous,
+    })
 }
 
 /// Carries out a transaction: decides, checks, and only then writes.
 pub(crate) fn txn(write: &mut Write<'_>, request: &TxnRequest) -> Result<TxnResponse, Error> {
     let mut path = decide(write.mvcc, write.leases, request)?;
+    AnswerBudget::default().txn(write.mvcc, request, &mut path.iter())?;
     let mut response = execute(write, request, &mut path)?;
     response.header = Some(header(write.revision()));
     Ok(response)
@@ -80,7 +93,7 @@ fn execute(
             }
             Some(Request::RequestPut(put)) => Some(Response::ResponsePut(put_checked(write, put)?)),
             Some(Request::RequestDeleteRange(delete)) => {
-                Some(Response::ResponseDeleteRange(delete_range(write, delete)?))
+                Some(Response::ResponseDeleteRange(delete_checked(write, delete)?))
             }
             Some(Request::RequestTxn(nested)) => {
                 Some(Response::ResponseTxn(execute(write, nested, path)?))

@@ -4,6 +4,7 @@
 //! trap: all conditions, those of nested transactions too, are decided on the state before the
 //! outermost transaction; a nested one does not see the outer one's writes in its conditions.
 
+mod answer;
 mod compare;
 mod execute;
 mod path;

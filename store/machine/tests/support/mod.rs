@@ -89,7 +89,10 @@ impl Store {
             return None;
         }
         let mut revisions = history.revisions;
-        self.machine.plan_previous(&revisions).fetch(&*self.state, &mut revisions).unwrap();
+        self.machine
+            .plan_previous(&revisions)
+            .fetch(&*self.state, &mut revisions, usize::MAX)
+            .unwrap();
         Some(revisions)
     }
 }

@@ -73,6 +73,21 @@ fn wrong_command_lines_are_one_clear_line() {
     }
 }
 
+/// A larger request could be written to the Raft log but not read back from it.
+#[test]
+fn requests_are_capped_at_half_of_what_a_log_frame_holds() {
+    let cap = 32 << 20;
+    assert!(2 * cap <= limits::LOG_FRAME_BYTES_MAX);
+    let accepted = run(&[&format!("--max-request-bytes={cap}")], &[]).unwrap();
+    assert_eq!(accepted.max_request_bytes, cap);
+    for beyond in [cap + 1, usize::MAX / 2] {
+        assert_eq!(
+            run(&[&format!("--max-request-bytes={beyond}")], &[]).unwrap_err(),
+            "--max-request-bytes must be at most 33554432"
+        );
+    }
+}
+
 #[test]
 fn flags_that_ask_for_nothing_new_are_accepted() {
     let args =

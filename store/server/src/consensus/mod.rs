@@ -104,6 +104,19 @@ fn settings(config: &Config, alone: bool) -> openraft::Config {
 /// The log is purged in steps of this many entries: its files go as a whole anyway.
 const PURGE_BATCH_ENTRIES: u64 = 16;
 
+/// The term this member leads in, if it leads.
+#[derive(Debug, Default)]
+struct Leadership(Option<u64>);
+
+impl Leadership {
+    /// Takes what was seen last; whether this member leads, if that is news. Another term is
+    /// another leadership, also if the time between was not seen (LEASE-1).
+    fn changed(&mut self, term: Option<u64>) -> Option<bool> {
+        let before = std::mem::replace(&mut self.0, term);
+        (before != term).then_some(term.is_some())
+    }
+}
+
 /// Keeps `standing` current, telling `changed` the old and the new one, and calls `led` when this
 /// member begins or ceases to lead. Ends with Raft; an end that nobody asked for stops the member.
 pub(crate) async fn observe(
@@ -115,9 +128,7 @@ pub(crate) async fn observe(
     fatal: Fatal,
 ) {
     let mut metrics = raft.metrics();
-    // The term this member leads in: another term is another leadership, also if the time between
-    // was not seen (LEASE-1).
-    let mut leads = None;
+    let mut leadership = Leadership::default();
     loop {
         let (now, leading, running) = {
             let seen = metrics.borrow_watched();
@@ -131,10 +142,8 @@ pub(crate) async fn observe(
             };
             (now, seen.state == ServerState::Leader, seen.running_state.clone())
         };
-        let leading = leading.then_some(now.term);
-        if leading != leads {
-            leads = leading;
-            led(leads.is_some());
+        if let Some(leads) = leadership.changed(leading.then_some(now.term)) {
+            led(leads);
         }
         let before = standing.send_replace(now);
         changed(before, now);

@@ -6,11 +6,14 @@
 
 use std::sync::Arc;
 
-use kijabi_base::limits::{WATCH_CATCH_UP_BYTES_MAX, WATCH_CATCH_UP_REVISIONS_MAX};
+use kijabi_base::limits::{
+    WATCH_CATCH_UP_BYTES_MAX, WATCH_CATCH_UP_REVISIONS_MAX, WATCH_PREVIOUS_BYTES_MAX,
+};
 use kijabi_base::tasks;
 use kijabi_machine::state::StateError;
 use kijabi_machine::{HistoryLimit, Machine, RevisionEvents, read_history};
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::coverage::Coverage;
@@ -26,22 +29,34 @@ pub(super) struct Round {
     pub(super) compacted: i64,
 }
 
-/// Reads from `from` to `to` what lies in `coverage`, on a thread that may block.
-pub(super) fn start(
-    machine: Arc<RwLock<Machine>>,
-    coverage: Coverage,
-    from: i64,
-    to: i64,
-) -> JoinHandle<Result<Round, StateError>> {
-    tasks::blocking(move || read(&machine, &coverage, from, to))
+/// What a round is to read.
+pub(super) struct Wanted {
+    /// Which keys.
+    pub(super) coverage: Coverage,
+    /// The first revision.
+    pub(super) from: i64,
+    /// The last revision.
+    pub(super) to: i64,
+    /// Whether anybody wants previous values.
+    pub(super) previous: bool,
 }
 
-fn read(
-    machine: &RwLock<Machine>,
-    coverage: &Coverage,
-    from: i64,
-    to: i64,
-) -> Result<Round, StateError> {
+/// Reads what is `wanted` on a thread that may block, once it is its turn.
+pub(super) fn start(
+    machine: Arc<RwLock<Machine>>,
+    readings: Arc<Semaphore>,
+    wanted: Wanted,
+) -> JoinHandle<Result<Round, StateError>> {
+    tasks::spawn("watch history", async move {
+        let failed = |error: &dyn std::fmt::Display| StateError(error.to_string());
+        let _turn = readings.acquire().await.map_err(|error| failed(&error))?;
+        let read = tasks::blocking(move || read(&machine, &wanted)).await;
+        read.map_err(|error| failed(&error))?
+    })
+}
+
+fn read(machine: &RwLock<Machine>, wanted: &Wanted) -> Result<Round, StateError> {
+    let Wanted { coverage, from, to, previous } = wanted;
     let (state, compacted) = {
         let machine = machine.read();
         (machine.state(), machine.compacted_revision())
@@ -50,14 +65,19 @@ fn read(
         revisions_max: WATCH_CATCH_UP_REVISIONS_MAX,
         bytes_max: WATCH_CATCH_UP_BYTES_MAX,
     };
-    let from = from.max(compacted);
-    let history = read_history(&*state, from, to, limit, &|key| coverage.contains(key))?;
+    let from = compacted.max(*from);
+    let history = read_history(&*state, from, *to, limit, &|key| coverage.contains(key))?;
     let mut revisions = history.revisions;
     let (plan, compacted) = {
         let machine = machine.read();
         (machine.plan_previous(&revisions), machine.compacted_revision())
     };
-    plan.fetch(&*state, &mut revisions)?;
+    // Differs from etcd: it reads any amount of previous values into one response.
+    let bytes_max = if *previous { WATCH_PREVIOUS_BYTES_MAX } else { 0 };
+    let left_out = plan.fetch(&*state, &mut revisions, bytes_max)?;
+    if *previous && left_out > 0 {
+        tracing::warn!(left_out, "one revision has too many bytes of previous values for a watch");
+    }
     let revisions = revisions.into_iter().map(Arc::new).collect();
     Ok(Round { revisions, next: history.next, compacted })
 }

@@ -8,17 +8,23 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use kijabi_base::check;
-use kijabi_base::limits::{EVENT_RING_BYTES_MAX, EVENT_RING_REVISIONS_MAX};
+use kijabi_base::limits::{
+    EVENT_RING_BYTES_MAX, EVENT_RING_REVISIONS_MAX, WATCH_HISTORY_READS_MAX,
+};
 use kijabi_machine::RevisionEvents;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::coverage::Coverage;
 use crate::store::EventSink;
 
 /// The hub. The apply loop publishes into it and never waits for a stream.
 #[derive(Debug)]
-pub(crate) struct Hub(Mutex<Inner>);
+pub(crate) struct Hub {
+    inner: Mutex<Inner>,
+    /// Taken by each reading of history.
+    readings: Arc<Semaphore>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -62,19 +68,20 @@ pub(crate) struct Pickup {
 impl Hub {
     /// A hub of a store that stands at `revision`.
     pub(crate) fn new(revision: i64) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Inner {
+        let inner = Mutex::new(Inner {
             published: revision,
             ring: VecDeque::new(),
             ring_bytes: 0,
             streams: BTreeMap::new(),
             next_stream: 0,
-        })))
+        });
+        Arc::new(Self { inner, readings: Arc::new(Semaphore::new(WATCH_HISTORY_READS_MAX)) })
     }
 
     /// The machine was replaced by one that stands at `revision` (an installed snapshot): what
     /// happened in between was never published, so every stream reads it from history.
     pub(crate) fn reset(&self, revision: i64) {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         inner.ring.clear();
         inner.ring_bytes = 0;
         let missed = inner.published + 1;
@@ -85,14 +92,19 @@ impl Hub {
         }
     }
 
+    /// How many readings of history may begin.
+    pub(crate) fn readings(&self) -> &Arc<Semaphore> {
+        &self.readings
+    }
+
     /// The last revision that was published.
     pub(crate) fn published(&self) -> i64 {
-        self.0.lock().published
+        self.inner.lock().published
     }
 
     /// Registers a stream that watches nothing yet.
     pub(crate) fn register(self: &Arc<Self>) -> Registration {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         let id = inner.next_stream;
         inner.next_stream += 1;
         let wake = Arc::new(Notify::new());
@@ -108,7 +120,7 @@ impl Hub {
 
 impl EventSink for Hub {
     fn publish(&self, events: &[Arc<RevisionEvents>]) {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         for revision in events {
             inner.push(revision);
         }
@@ -184,7 +196,7 @@ impl Registration {
     /// Adds keys to what wakes this stream. Every revision after the one returned does so; that
     /// one and those before it do not.
     pub(crate) fn cover(&self, range: kijabi_machine::KeyRange<'_>) -> i64 {
-        let mut inner = self.hub.0.lock();
+        let mut inner = self.hub.inner.lock();
         if let Some(stream) = inner.streams.get_mut(&self.id) {
             stream.coverage.add(range);
         }
@@ -193,7 +205,7 @@ impl Registration {
 
     /// Replaces what wakes this stream, after watchers have left.
     pub(crate) fn replace_coverage(&self, coverage: Coverage) {
-        if let Some(stream) = self.hub.0.lock().streams.get_mut(&self.id) {
+        if let Some(stream) = self.hub.inner.lock().streams.get_mut(&self.id) {
             stream.coverage = coverage;
         }
     }
@@ -205,7 +217,7 @@ impl Registration {
 
     /// Takes at most `max` revisions, from the first one that was missed.
     pub(crate) fn pick_up(&self, max: usize) -> Pickup {
-        let mut inner = self.hub.0.lock();
+        let mut inner = self.hub.inner.lock();
         let upto = inner.published;
         let missed = inner.streams.get_mut(&self.id).and_then(|stream| stream.missed_from.take());
         let Some(from) = missed else {
@@ -226,14 +238,14 @@ impl Registration {
     /// At most `max` revisions from `from` on out of the ring, and the last revision published;
     /// `None` if the ring begins later.
     pub(crate) fn recent(&self, from: i64, max: usize) -> (Option<Vec<Arc<RevisionEvents>>>, i64) {
-        let inner = self.hub.0.lock();
+        let inner = self.hub.inner.lock();
         (inner.recent(from, max), inner.published)
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.hub.0.lock().streams.remove(&self.id);
+        self.hub.inner.lock().streams.remove(&self.id);
     }
 }
 
@@ -248,7 +260,7 @@ mod tests {
         let kv =
             KeyValue { key: key.to_owned().into(), mod_revision: revision, ..Default::default() };
         let event = Event { kv: Some(kv), ..Default::default() };
-        Arc::new(RevisionEvents { revision, events: vec![event] })
+        Arc::new(RevisionEvents { revision, events: vec![event], previous_left_out: false })
     }
 
     fn numbers(pickup: &Pickup) -> Vec<i64> {
@@ -302,6 +314,6 @@ mod tests {
         let stream = hub.register();
         assert!(stream.recent(2, 1).0.is_none());
         assert_eq!(stream.recent(last, 5).0.unwrap().len(), 1);
-        assert!(hub.0.lock().ring.len() <= EVENT_RING_REVISIONS_MAX);
+        assert!(hub.inner.lock().ring.len() <= EVENT_RING_REVISIONS_MAX);
     }
 }

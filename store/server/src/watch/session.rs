@@ -19,7 +19,7 @@ use parking_lot::RwLock;
 use prost::Message as _;
 use tokio::task::JoinHandle;
 
-use super::catch_up::{self, Round};
+use super::catch_up::{self, Round, Wanted};
 use super::coverage::Coverage;
 use super::hub::{Hub, Registration};
 use super::respond;
@@ -207,7 +207,16 @@ impl Session {
         for (id, watcher) in self.watchers.iter_mut().filter(|(_, watcher)| chosen(watcher)) {
             let before = responses.len();
             let (mut events, mut bytes) = (Vec::new(), 0);
+            let mut upto = upto;
             for (at, revision) in revisions.iter().enumerate() {
+                if watcher.misses_previous(revision) {
+                    // It reads them from history, as if it had been too slow for the ring.
+                    watcher.behind = true;
+                    watcher.live_from = upto + 1;
+                    self.any_behind = true;
+                    upto = revision.revision - 1;
+                    break;
+                }
                 let had = events.len();
                 watcher.take(revision, &mut events);
                 bytes += events[had..].iter().map(|event| event.encoded_len()).sum::<usize>();
@@ -283,10 +292,22 @@ impl Session {
                 break;
             };
             let (recent, published) = self.registration.recent(from, WATCH_CATCH_UP_REVISIONS_MAX);
-            let Some(revisions) = recent else {
-                let participants = self.watchers.values().filter(|watcher| watcher.in_round);
+            let participants = || self.watchers.values().filter(|watcher| watcher.in_round);
+            let complete = recent.filter(|revisions| {
+                !participants().any(|watcher| {
+                    revisions.iter().any(|revision| watcher.misses_previous(revision))
+                })
+            });
+            let Some(revisions) = complete else {
+                let wanted = Wanted {
+                    coverage: coverage(participants()),
+                    from,
+                    to: published,
+                    previous: participants().any(Watcher::wants_previous),
+                };
                 let machine = Arc::clone(&self.source.machine);
-                return Some(catch_up::start(machine, coverage(participants), from, published));
+                let readings = Arc::clone(self.source.hub.readings());
+                return Some(catch_up::start(machine, readings, wanted));
             };
             let next = match revisions.last() {
                 Some(last) if revisions.len() == WATCH_CATCH_UP_REVISIONS_MAX => last.revision + 1,

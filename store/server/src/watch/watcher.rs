@@ -70,6 +70,22 @@ impl Watcher {
         !self.behind && self.start <= revision
     }
 
+    /// Whether it wants previous values that `revision` could tell but does not.
+    pub(super) fn misses_previous(&self, revision: &RevisionEvents) -> bool {
+        self.prev_kv
+            && revision.previous_left_out
+            && revision.revision >= self.next
+            && revision.events.iter().any(|event| {
+                event.prev_kv.is_none()
+                    && event.kv.as_ref().is_some_and(|kv| self.range().contains(&kv.key))
+            })
+    }
+
+    /// Whether it wants previous values.
+    pub(super) fn wants_previous(&self) -> bool {
+        self.prev_kv
+    }
+
     /// Adds the events of one revision that this watch wants.
     pub(super) fn take(&self, revision: &RevisionEvents, wanted: &mut Vec<Event>) {
         if revision.revision < self.next {

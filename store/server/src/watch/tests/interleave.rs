@@ -120,7 +120,7 @@ fn verify(world: &World, promises: &BTreeMap<i64, Promise>, sent: &[WatchRespons
             &wanted,
         );
         let mut revisions = history.unwrap().revisions;
-        machine.plan_previous(&revisions).fetch(&*world.state, &mut revisions).unwrap();
+        machine.plan_previous(&revisions).fetch(&*world.state, &mut revisions, usize::MAX).unwrap();
         let expected: Vec<_> = revisions.into_iter().flat_map(|r| r.events).collect();
         let of_watch = sent.iter().filter(|response| response.watch_id == *id);
         let got: Vec<_> = of_watch.flat_map(|response| response.events.clone()).collect();

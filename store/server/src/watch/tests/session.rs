@@ -4,7 +4,7 @@ use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::WatchRequest;
 use kijabi_proto::etcdserverpb::watch_create_request::FilterType;
 
-use super::{Session, World, cancel, create, progress, put, request, settle};
+use super::{Command, Session, World, cancel, create, progress, put, request, settle};
 
 #[tokio::test]
 async fn a_watch_without_a_start_gets_what_comes_after_it() {
@@ -202,4 +202,35 @@ async fn an_installed_snapshot_leaves_no_gap_and_repeats_nothing() {
     world.source.hub.reset(revision);
     world.put("a", "4");
     assert_eq!(settle(&mut session).await, ["0@5 3:a=2<1 4:a=3<2 5:a=4<3"]);
+}
+
+/// Old values that were too many bytes to be kept with the events are read from history, by those
+/// who want them only.
+#[tokio::test]
+async fn a_watch_gets_the_previous_values_that_its_events_do_not_hold() {
+    let mut world = World::new();
+    let value = "x".repeat(1 << 20);
+    let keys = 2 * (kijabi_base::limits::EVENT_PREVIOUS_BYTES_MAX >> 20);
+    for number in 0..keys {
+        world.put(&format!("k{number:02}"), &value);
+    }
+    let mut session = Session::new(world.source.clone());
+    session.handle(request(create("k", "l", 0)));
+    session.handle(request(pb::WatchCreateRequest { prev_kv: false, ..create("k", "l", 0) }));
+    settle(&mut session).await;
+    let (key, range_end) = ("k".into(), "l".into());
+    let delete = pb::DeleteRangeRequest { key, range_end, ..Default::default() };
+    world.apply(Command::DeleteRange(delete));
+    world.put("k", "after");
+    session.handle(progress());
+    let sent = settle(&mut session).await;
+    let deletion = keys as i64 + 2;
+    // The one that wants no values is not held up by the other.
+    assert!(sent[0].starts_with(&format!("1@{} {deletion}:-k00 ", deletion + 1)), "{}", &sent[0]);
+    assert!(!sent[0].contains('<') && sent[0].ends_with(":k=after"));
+    assert!(sent[1].starts_with(&format!("0@{deletion} {deletion}:-k00<xxx")), "{:.99}", sent[1]);
+    assert_eq!(sent[2..], [format!("0@{0} {0}:k=after", deletion + 1)], "no progress before");
+    assert_eq!(sent[1].matches('<').count(), keys);
+    session.handle(progress());
+    assert_eq!(settle(&mut session).await, [format!("-1@{}", deletion + 1)]);
 }
