@@ -26,6 +26,9 @@ pub enum Invariant {
     Read1,
     /// LEASE-1: no key expires before TTL after its last acknowledged keepalive.
     Lease1,
+    /// AUTH-1: what a caller may do is decided when its request takes effect, with the auth revision
+    /// its name was proven at.
+    Auth1,
 }
 
 impl Invariant {

@@ -6,6 +6,7 @@
 //! (APPLY-1).
 
 mod apply;
+mod auth;
 mod cluster;
 mod error;
 mod id;
@@ -20,6 +21,7 @@ pub mod state;
 mod txn;
 mod version;
 
+pub use auth::Caller;
 pub use error::Error;
 pub use id::LeaseId;
 pub use machine::{Machine, Settings};

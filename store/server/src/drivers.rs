@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use kijabi_base::limits::LEASE_REVOKE_BATCH_MAX;
 use kijabi_base::tasks::Shutdown;
+use kijabi_machine::Caller;
 use kijabi_proto::command::LeaseRevokeMany;
 use kijabi_proto::command::command::Request;
 use tokio::sync::{Notify, watch};
@@ -42,8 +43,9 @@ pub(crate) async fn revoke_expired(store: Store) {
                 break;
             }
             let full = ids.len() == LEASE_REVOKE_BATCH_MAX;
-            if let Err(error) =
-                store.propose(Request::LeaseRevokeMany(LeaseRevokeMany { ids })).await
+            if let Err(error) = store
+                .propose(&Caller::Member, Request::LeaseRevokeMany(LeaseRevokeMany { ids }))
+                .await
             {
                 tracing::warn!(%error, "expired leases could not be revoked; trying again");
                 break;

@@ -4,6 +4,7 @@
 //! (Kubernetes or anything else), nor files (that is `kijabi-disk`). A newcomer's trap: services
 //! go through `store::Store` only; nothing but the apply loop changes the machine.
 
+mod access;
 mod apply_hooks;
 mod barrier;
 mod check;

@@ -15,7 +15,7 @@ use kijabi_disk::snapshot::StateHome;
 use kijabi_disk::vfs::RealVfs;
 use kijabi_disk::wal::{Wal, WalError, WalOptions};
 use kijabi_machine::state::StateError;
-use kijabi_machine::{Machine, Settings};
+use kijabi_machine::{Caller, Machine, Settings};
 use kijabi_proto::command::MemberAttributes;
 use kijabi_proto::command::command::Request;
 use parking_lot::{Mutex, RwLock};
@@ -380,7 +380,7 @@ async fn announce(store: &Store, config: &Config, client_urls: &[String]) -> Res
         peer_urls: config.initial_advertise_peer_urls.clone(),
         is_learner: false,
     };
-    store.propose(Request::MemberAttributes(attributes)).await?;
+    store.propose(&Caller::Member, Request::MemberAttributes(attributes)).await?;
     Ok(())
 }
 

@@ -66,10 +66,11 @@ async fn submit(
     let time_ms = clock::wall_ms();
     let mut commands = Vec::with_capacity(proposals.len());
     let mut waiters: Vec<Waiter> = Vec::with_capacity(proposals.len());
-    for Proposal { request, answer, room, .. } in proposals {
+    for Proposal { caller, request, answer, room, .. } in proposals {
         // It has left the queue; in the log, other bounds count.
         drop(room);
-        commands.push(Command { time_ms, request: Some(request), ..Command::default() });
+        let command = Command { time_ms, request: Some(request), ..Command::default() };
+        commands.push(caller.mark(command));
         waiters.push(answer);
     }
     let payload = Payload(Batch { commands }.encode_to_vec().into());
@@ -129,6 +130,7 @@ fn refuse(waiters: Vec<Waiter>, error: &Error) {
 
 #[cfg(test)]
 mod tests {
+    use kijabi_machine::Caller;
     use kijabi_proto::command::command::Request;
     use kijabi_proto::etcdserverpb::PutRequest;
 
@@ -139,7 +141,8 @@ mod tests {
         let proposal = |bytes: &usize| {
             let request = Request::Put(PutRequest::default());
             let room = Arc::clone(&queue).try_acquire_owned().unwrap();
-            Proposal { request, bytes: *bytes, room, answer: oneshot::channel().0 }
+            let (caller, answer) = (Caller::Member, oneshot::channel().0);
+            Proposal { caller, request, bytes: *bytes, room, answer }
         };
         sizes.iter().map(proposal).collect()
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use kijabi_base::clock::Instant;
 use kijabi_base::limits::APPLY_GAP_MAX;
 use kijabi_base::tasks::Shutdown;
-use kijabi_machine::{Machine, Outcome, RevisionEvents, quota_cost};
+use kijabi_machine::{Caller, Machine, Outcome, RevisionEvents, quota_cost};
 use kijabi_proto::command::command::Request;
 use kijabi_proto::etcdserverpb as pb;
 use parking_lot::RwLock;
@@ -46,6 +46,7 @@ pub(crate) struct Standing {
 
 /// A change on its way to the log, and who waits for its outcome.
 pub(crate) struct Proposal {
+    pub(crate) caller: Caller,
     pub(crate) request: Request,
     pub(crate) bytes: usize,
     /// Its part of the queue's bytes, given back when it leaves the queue.
@@ -124,19 +125,29 @@ impl Store {
         }))
     }
 
-    /// Puts a change through the log and returns its outcome once it is durable and applied here.
+    /// Puts a change through the log for `caller` and returns its outcome once it is durable and
+    /// applied here. What the caller may do is decided when it is applied (AUTH-1).
     /// After [`Error::Timeout`], [`Error::LeaderChanged`] and [`Error::Stopped`] the outcome is
     /// unknown.
-    pub(crate) async fn propose(&self, request: Request) -> Result<Outcome, Error> {
+    pub(crate) async fn propose(
+        &self,
+        caller: &Caller,
+        request: Request,
+    ) -> Result<Outcome, Error> {
         let bytes = request_bytes(&request);
         if bytes > self.0.config.max_request_bytes {
             return Err(Error::RequestTooLarge);
         }
         self.check_quota(&request).await?;
-        self.submit(request, bytes).await
+        self.submit(caller.clone(), request, bytes).await
     }
 
-    async fn submit(&self, request: Request, bytes: usize) -> Result<Outcome, Error> {
+    async fn submit(
+        &self,
+        caller: Caller,
+        request: Request,
+        bytes: usize,
+    ) -> Result<Outcome, Error> {
         let standing = self.standing();
         if standing.leader == 0 {
             return Err(Error::NoLeader);
@@ -151,12 +162,12 @@ impl Store {
             .try_acquire_many_owned(claim)
             .map_err(|_full| Error::TooManyRequests)?;
         let (answer, outcome) = oneshot::channel();
-        self.0.proposals.try_send(Proposal { request, bytes, room, answer }).map_err(|error| {
-            match error {
+        self.0.proposals.try_send(Proposal { caller, request, bytes, room, answer }).map_err(
+            |error| match error {
                 mpsc::error::TrySendError::Full(_) => Error::TooManyRequests,
                 mpsc::error::TrySendError::Closed(_) => Error::Stopped,
-            }
-        })?;
+            },
+        )?;
         match tokio::time::timeout(self.0.config.request_timeout(), outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_dropped)) => Err(Error::Stopped),
@@ -186,7 +197,7 @@ impl Store {
         if !raised {
             tracing::warn!(quota, "the database is full; the NOSPACE alarm is raised");
             let bytes = alarm.encoded_len();
-            self.submit(Request::Alarm(alarm), bytes).await?;
+            self.submit(Caller::Member, Request::Alarm(alarm), bytes).await?;
         }
         Err(Error::Machine(kijabi_machine::Error::NoSpace))
     }

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use super::guard::{Learner, admit};
 use super::range::Reader;
 use super::{mismatch, stamp};
+use crate::access::{self, Rpc};
 use crate::check;
 use crate::store::Store;
 
@@ -71,9 +72,10 @@ impl Kv for KvService {
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let caller = access::caller(&self.store, &request, Rpc::Put).await?;
         let request = request.into_inner();
         check::put(&request)?;
-        match self.store.propose(Command::Put(request)).await? {
+        match self.store.propose(&caller, Command::Put(request)).await? {
             Outcome::Put(mut response) => {
                 stamp(&self.store, &mut response.header);
                 Ok(Response::new(response))
@@ -87,9 +89,10 @@ impl Kv for KvService {
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let caller = access::caller(&self.store, &request, Rpc::DeleteRange).await?;
         let request = request.into_inner();
         check::delete_range(&request)?;
-        match self.store.propose(Command::DeleteRange(request)).await? {
+        match self.store.propose(&caller, Command::DeleteRange(request)).await? {
             Outcome::DeleteRange(mut response) => {
                 stamp(&self.store, &mut response.header);
                 Ok(Response::new(response))
@@ -103,13 +106,14 @@ impl Kv for KvService {
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let caller = access::caller(&self.store, &request, Rpc::Txn).await?;
         let request = request.into_inner();
         check::txn(&request, self.store.config().max_txn_ops)?;
         let mut response = if is_read_only(&request) {
             self.barrier(needs_read_barrier(&request)).await?;
             self.reader.txn(&request).await?
         } else {
-            match self.store.propose(Command::Txn(request)).await? {
+            match self.store.propose(&caller, Command::Txn(request)).await? {
                 Outcome::Txn(response) => response,
                 other => return Err(mismatch(&other)),
             }
@@ -123,9 +127,10 @@ impl Kv for KvService {
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let caller = access::caller(&self.store, &request, Rpc::Compact).await?;
         let request = request.into_inner();
         let (revision, physical) = (request.revision, request.physical);
-        match self.store.propose(Command::Compaction(request)).await? {
+        match self.store.propose(&caller, Command::Compaction(request)).await? {
             Outcome::Compaction(mut response) => {
                 if physical {
                     self.store.compaction_finished(revision).await?;

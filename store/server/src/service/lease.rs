@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::guard::{Learner, admit};
 use super::stamp;
+use crate::access::{self, Rpc};
 use crate::error::Error;
 use crate::store::Store;
 
@@ -44,11 +45,12 @@ impl Lease for LeaseService {
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let caller = access::caller(&self.store, &request, Rpc::LeaseGrant).await?;
         let mut request = request.into_inner();
         if request.id == LeaseId::NONE.0 {
             request.id = rng::positive_i64();
         }
-        match self.store.propose(Command::LeaseGrant(request)).await? {
+        match self.store.propose(&caller, Command::LeaseGrant(request)).await? {
             Outcome::LeaseGrant(mut response) => {
                 stamp(&self.store, &mut response.header);
                 Ok(Response::new(response))
@@ -62,7 +64,8 @@ impl Lease for LeaseService {
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
-        match self.store.propose(Command::LeaseRevoke(request.into_inner())).await? {
+        let caller = access::caller(&self.store, &request, Rpc::LeaseRevoke).await?;
+        match self.store.propose(&caller, Command::LeaseRevoke(request.into_inner())).await? {
             Outcome::LeaseRevoke(mut response) => {
                 stamp(&self.store, &mut response.header);
                 Ok(Response::new(response))

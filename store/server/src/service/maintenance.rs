@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::guard::{Learner, admit};
 use super::{hash, mismatch, stamp};
+use crate::access::{self, Rpc};
 use crate::config::ETCD_VERSION;
 use crate::consensus::Applier;
 use crate::drivers::DatabaseSize;
@@ -55,7 +56,8 @@ impl Maintenance for MaintenanceService {
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
-        match self.store.propose(Command::Alarm(request.into_inner())).await? {
+        let caller = access::caller(&self.store, &request, Rpc::Alarm).await?;
+        match self.store.propose(&caller, Command::Alarm(request.into_inner())).await? {
             Outcome::Alarm(mut response) => {
                 if response.header.is_none() {
                     response.header = Some(self.store.header_now());
