@@ -39,6 +39,7 @@ fn start(folder: &Path, name: &str) -> Program {
     let mut command = Command::new(kijabi());
     command
         .args(["store", "--listen-client-urls=http://127.0.0.1:0"])
+        .arg("--advertise-client-urls=http://127.0.0.1:0")
         .args(["--listen-peer-urls=http://127.0.0.1:0", "--data-dir"])
         .arg(folder.join("data"))
         .arg("--wal-dir")

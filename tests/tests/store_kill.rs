@@ -24,6 +24,7 @@ fn start(folder: &Path, round: usize) -> (Program, String) {
     let mut command = Command::new(kijabi());
     command
         .args(["store", "--listen-client-urls=http://127.0.0.1:0"])
+        .arg("--advertise-client-urls=http://127.0.0.1:0")
         .args(["--listen-peer-urls=http://127.0.0.1:0", "--data-dir"])
         .arg(folder.join("data"))
         // Snapshots are taken and the log is purged while the member is being killed.

@@ -21,7 +21,7 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let config = match config::parse(arguments, environment) {
         Ok(Parsed::Run(config)) => *config,
         Ok(Parsed::Version) => return print(config::VERSION_TEXT),
-        Ok(Parsed::Help) => return print(config::HELP_TEXT),
+        Ok(Parsed::Help) => return print(&config::help_text()),
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::from(2);

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use kijabi_server::config::{HELP_TEXT, Parsed, VERSION_TEXT, parse};
+use kijabi_server::config::{Parsed, VERSION_TEXT, help_text, parse};
 use kijabi_server::{Member, logging};
 
 #[tokio::main]
@@ -15,7 +15,7 @@ async fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(Parsed::Help) => {
-            print!("{HELP_TEXT}");
+            print!("{}", help_text());
             return ExitCode::SUCCESS;
         }
         Err(error) => {

@@ -14,11 +14,11 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config::Config;
+use crate::config::{Config, Notice};
 
 /// Sends log lines to standard error, in the form and from the level that `config` says.
 pub fn init(config: &Config) {
-    let level = match config.log_level.as_str() {
+    let level = match config.log.level.as_str() {
         "panic" | "fatal" => "error",
         level => level,
     };
@@ -26,13 +26,29 @@ pub fn init(config: &Config) {
     let quiet = if level == "debug" { "debug" } else { "warn" };
     let filter = EnvFilter::new(format!("{level},openraft={quiet},h2=warn,hyper=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let installed = if config.log_format == "console" {
+    let installed = if config.log.format == "console" {
         builder.with_ansi(std::io::stderr().is_terminal()).try_init()
     } else {
         builder.event_format(Zap).try_init()
     };
     if installed.is_err() {
         tracing::debug!("logging was set up before");
+    }
+    for notice in &config.notices {
+        tell(notice);
+    }
+}
+
+/// Logs what was noticed while the settings were read.
+fn tell(notice: &Notice) {
+    let fields: Vec<String> =
+        notice.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let (message, about) = (&notice.message, fields.join(" "));
+    match (notice.is_warning, about.is_empty()) {
+        (true, true) => tracing::warn!("{message}"),
+        (true, false) => tracing::warn!(%about, "{message}"),
+        (false, true) => tracing::info!("{message}"),
+        (false, false) => tracing::info!(%about, "{message}"),
     }
 }
 

@@ -372,7 +372,10 @@ async fn announce(store: &Store, config: &Config, client_urls: &[String]) -> Res
         Ok(Err(_closed)) => return Err(Error::Stopped),
         Err(_elapsed) => return Err(Error::NoLeader),
     }
+    // Port 0 is a port that the system chose, so only the bound address tells it.
+    let is_told = |url: &String| !url.ends_with(":0");
     let advertised = &config.advertise_client_urls;
+    let advertised = if advertised.iter().all(is_told) { &advertised[..] } else { &[] };
     let attributes = MemberAttributes {
         id: store.member_id(),
         name: config.name.clone(),

@@ -1,10 +1,19 @@
 //! What a member is configured with, whatever it was read from.
 //!
 //! Owns: the settings and their defaults. Must not know: how they are spelled on a command line
-//! (`flags.rs`), in the environment or in a file. A newcomer's trap: `initial_*` settings only
+//! (`table/`), in the environment or in a file. A newcomer's trap: `initial_*` settings only
 //! count when the data folder is new.
 
+mod bootstrap;
+mod check;
+mod environment;
+mod file;
 mod flags;
+mod gates;
+mod help;
+mod settings;
+pub(crate) mod suites;
+mod table;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -15,6 +24,12 @@ use std::time::Duration;
 use kijabi_base::limits;
 
 pub use flags::{Parsed, UsageError, parse};
+pub use gates::FeatureGates;
+pub use help::help_text;
+pub use settings::{
+    AutoCompaction, KeepAlive, LogSettings, Notice, Rotation, SocketOptions, TlsFiles, TlsLimits,
+    TlsVersion,
+};
 
 /// The version of etcd whose behaviour is kept, as clients see it.
 pub const ETCD_VERSION: &str = "3.6.14";
@@ -22,9 +37,6 @@ pub const ETCD_VERSION: &str = "3.6.14";
 /// What `--version` prints.
 pub const VERSION_TEXT: &str =
     concat!("etcd Version: 3.6.14\nKijabi Version: ", env!("CARGO_PKG_VERSION"), "\n");
-
-/// What `--help` prints.
-pub const HELP_TEXT: &str = include_str!("help.txt");
 
 /// A member's configuration.
 #[derive(Clone, Debug)]
@@ -35,8 +47,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the Raft log lives, if not in the data folder (`--wal-dir`).
     pub wal_dir: Option<PathBuf>,
-    /// URLs to listen on for clients: `http://host:port` or `unix:///path`; port 0 picks one.
+    /// URLs to listen on for clients: `http[s]://host:port` or `unix[s]:///path`; port 0 picks one.
     pub listen_client_urls: Vec<String>,
+    /// URLs for HTTP clients alone. If there are any, [`Config::listen_client_urls`] only take gRPC.
+    pub listen_client_http_urls: Vec<String>,
     /// URLs given to clients. Empty = the listening ones.
     pub advertise_client_urls: Vec<String>,
     /// URLs to listen on for other members. The command line's default is etcd's; here it is none.
@@ -45,16 +59,10 @@ pub struct Config {
     pub initial_advertise_peer_urls: Vec<String>,
     /// The first members as `name=url[,name=url…]`. Empty = this member alone.
     pub initial_cluster: String,
-    /// What keeps clusters apart that were started alike (`--initial-cluster-token`).
-    pub initial_cluster_token: String,
     /// Whether the member joins a cluster that exists (`--initial-cluster-state existing`).
     pub initial_cluster_existing: bool,
-    /// Starts a cluster of this member alone from the data it has (`--force-new-cluster`).
-    pub force_new_cluster: bool,
-    /// Refuse changes of members that endanger the quorum (`--strict-reconfig-check`).
-    pub strict_reconfig_check: bool,
-    /// Most learners in the cluster (`--max-learners`).
-    pub max_learners: usize,
+    /// What keeps clusters apart that were started alike (`--initial-cluster-token`).
+    pub initial_cluster_token: String,
     /// Extra URLs that answer `/metrics` and the health paths.
     pub listen_metrics_urls: Vec<String>,
     /// Time between a leader's heartbeats.
@@ -73,32 +81,82 @@ pub struct Config {
     pub max_txn_ops: usize,
     /// Most concurrent streams on one client connection.
     pub max_concurrent_streams: u32,
+    /// How idle client connections are kept and watched.
+    pub keep_alive: KeepAlive,
+    /// How listening sockets are bound.
+    pub socket: SocketOptions,
+    /// Whether `/v3/…` answers JSON.
+    pub enable_grpc_gateway: bool,
+    /// Time without a byte after which a connection from another member is given up.
+    pub raft_read_timeout: Duration,
+    /// Time for a write to another member.
+    pub raft_write_timeout: Duration,
+    /// Features on trial.
+    pub feature_gates: FeatureGates,
+    /// Whether a change of membership that endangers the quorum is refused.
+    pub strict_reconfig_check: bool,
+    /// Whether an election is preceded by a trial that disturbs nobody.
+    pub pre_vote: bool,
+    /// When old revisions are compacted without being asked.
+    pub auto_compaction: AutoCompaction,
+    /// Certificates of the client listeners.
+    pub client_tls: TlsFiles,
+    /// Certificates of the peer listeners and of connections to other members.
+    pub peer_tls: TlsFiles,
+    /// What both may negotiate.
+    pub tls: TlsLimits,
+    /// Origins whose pages may call the HTTP endpoints; `*` = all.
+    pub cors: Vec<String>,
+    /// Host names that HTTP requests without TLS may be sent to; `*` or none = all.
+    pub host_whitelist: Vec<String>,
+    /// The token provider and its options (`--auth-token`), such as `simple` or `jwt,…`.
+    pub auth_token: String,
+    /// How long a simple token lives after its last use.
+    pub auth_token_ttl: Duration,
+    /// Cost of hashing passwords.
+    pub bcrypt_cost: u32,
+    /// Whether the histograms of RPC latencies are exported (`--metrics=extensive`).
+    pub extensive_metrics: bool,
+    /// Where log lines go and how they look.
+    pub log: LogSettings,
+    /// A unary request slower than this is logged.
+    pub warning_unary_request: Duration,
+    /// A command that takes longer than this to apply is logged.
+    pub warning_apply: Duration,
     /// Time between progress notifications of a watch.
     pub watch_progress_interval: Duration,
     /// Pause between two steps of compaction.
     pub compaction_pause: Duration,
-    /// The least severe log lines to write: `debug`, `info`, `warn`, `error`.
-    pub log_level: String,
-    /// `json` (zap's form) or `console`.
-    pub log_format: String,
+    /// Most revisions in one step of compaction.
+    pub compaction_batch_limit: usize,
+    /// Time between two comparisons of the members' data; zero = never.
+    pub corrupt_check_interval: Duration,
+    /// Time between two comparisons of the members' compaction hashes.
+    pub compact_hash_check_interval: Duration,
+    /// Most learners at a time.
+    pub max_learners: usize,
+    /// Whether the process's memory is kept from being swapped out.
+    pub memory_lock: bool,
+    /// Whether the member begins a new cluster of itself alone with the data it has.
+    pub force_new_cluster: bool,
+    /// What was noticed while the settings were read: logged once logging runs.
+    pub notices: Vec<Notice>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            name: "default".into(),
+            name: DEFAULT_NAME.into(),
             data_dir: PathBuf::from("default.etcd"),
             wal_dir: None,
-            listen_client_urls: vec!["http://localhost:2379".into()],
+            listen_client_urls: vec![DEFAULT_CLIENT_URL.into()],
+            listen_client_http_urls: Vec::new(),
             advertise_client_urls: Vec::new(),
             listen_peer_urls: Vec::new(),
             initial_advertise_peer_urls: vec![DEFAULT_PEER_URL.into()],
             initial_cluster: String::new(),
-            initial_cluster_token: "etcd-cluster".into(),
             initial_cluster_existing: false,
-            force_new_cluster: false,
-            strict_reconfig_check: true,
-            max_learners: 1,
+            initial_cluster_token: "etcd-cluster".into(),
             listen_metrics_urls: Vec::new(),
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_secs(1),
@@ -108,14 +166,44 @@ impl Default for Config {
             max_request_bytes: limits::REQUEST_BYTES_MAX,
             max_txn_ops: limits::TXN_OPS_MAX,
             max_concurrent_streams: u32::MAX,
+            keep_alive: KeepAlive::default(),
+            socket: SocketOptions::default(),
+            enable_grpc_gateway: true,
+            raft_read_timeout: Duration::from_secs(5),
+            raft_write_timeout: Duration::from_secs(5),
+            feature_gates: FeatureGates::default(),
+            strict_reconfig_check: true,
+            pre_vote: true,
+            auto_compaction: AutoCompaction::Off,
+            client_tls: TlsFiles::default(),
+            peer_tls: TlsFiles::default(),
+            tls: TlsLimits::default(),
+            cors: vec!["*".into()],
+            host_whitelist: vec!["*".into()],
+            auth_token: "simple".into(),
+            auth_token_ttl: Duration::from_secs(300),
+            bcrypt_cost: 10,
+            extensive_metrics: false,
+            log: LogSettings::default(),
+            warning_unary_request: Duration::from_millis(300),
+            warning_apply: Duration::from_millis(100),
             watch_progress_interval: Duration::from_secs(600),
             compaction_pause: Duration::from_millis(10),
-            log_level: "info".into(),
-            log_format: "json".into(),
+            compaction_batch_limit: limits::COMPACTION_BATCH_REVISIONS,
+            corrupt_check_interval: Duration::ZERO,
+            compact_hash_check_interval: Duration::from_secs(60),
+            max_learners: 1,
+            memory_lock: false,
+            force_new_cluster: false,
+            notices: Vec::new(),
         }
     }
 }
 
+/// etcd's name for a member that was given none.
+const DEFAULT_NAME: &str = "default";
+/// Where etcd listens for clients.
+const DEFAULT_CLIENT_URL: &str = "http://localhost:2379";
 /// Where etcd listens for other members.
 const DEFAULT_PEER_URL: &str = "http://localhost:2380";
 
@@ -128,39 +216,14 @@ impl Config {
         Duration::from_secs(5) + 2 * self.election_timeout
     }
 
-    /// Whether the settings go together; the texts are etcd's.
-    fn check(&self) -> Result<(), String> {
-        let (tick, election) =
-            (self.heartbeat_interval.as_millis(), self.election_timeout.as_millis());
-        if tick == 0 {
-            return Err(format!("--heartbeat-interval must be >0 (set to {tick}ms)"));
-        }
-        if election == 0 {
-            return Err(format!("--election-timeout must be >0 (set to {election}ms)"));
-        }
-        if 5 * tick > election {
-            return Err(format!(
-                "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{tick}ms]"
-            ));
-        }
-        if election > ELECTION_MS_MAX {
-            return Err(format!(
-                "--election-timeout[{election}ms] is too long, and should be set less than {ELECTION_MS_MAX}ms"
-            ));
-        }
-        if self.max_request_bytes > REQUEST_BYTES_LIMIT {
-            return Err(format!("--max-request-bytes must be at most {REQUEST_BYTES_LIMIT}"));
-        }
-        if self.listen_client_urls.is_empty() {
-            return Err("--listen-client-urls must not be empty".into());
-        }
-        if self.initial_cluster.split(',').filter(|part| !part.is_empty()).count() > 1 {
-            return Err("--initial-cluster with more than one member is not supported yet".into());
-        }
-        Ok(())
+    /// The first members by name with their peer URLs; this member alone if nothing was said.
+    pub fn initial_members(&self) -> std::collections::BTreeMap<String, Vec<String>> {
+        bootstrap::initial_members(self)
+    }
+
+    /// What etcd checks when the data folder is new: whether this member is among the first ones,
+    /// by the URLs it advertises, and no URL stands twice.
+    pub fn check_bootstrap(&self) -> Result<(), String> {
+        bootstrap::check(self)
     }
 }
-
-const ELECTION_MS_MAX: u128 = 50_000;
-/// Half of what a frame of the Raft log may hold: a larger one could be written but not read back.
-const REQUEST_BYTES_LIMIT: usize = limits::LOG_FRAME_BYTES_MAX / 2;
