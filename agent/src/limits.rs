@@ -48,6 +48,8 @@ pub const VOLUME_PAYLOAD_BYTES: usize = 3 << 20;
 pub const SERVER_CONNECTIONS_MAX: usize = 256;
 /// Time for a client of the node server to finish its TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Time for a client of the node server to send a request's headers.
+pub const HEADER_MAX: Duration = Duration::from_secs(30);
 /// Parts of a subPath.
 pub const SUB_PATH_PARTS_MAX: usize = 64;
 /// Time for containerd to answer on its socket after a start.

@@ -88,8 +88,6 @@ impl Curl {
         command.args([
             "--silent",
             "--show-error",
-            // An answer that comes before the body was read is a stream error to curl's HTTP/2.
-            "--http1.1",
             "--path-as-is",
             "--max-time",
             "30",

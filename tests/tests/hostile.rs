@@ -58,6 +58,15 @@ fn bodies(curl: &Curl) {
     );
     let reply = post(CONFIG_MAPS, JSON, large.as_bytes());
     assert_eq!(reply.code, 413, "{}", &reply.body[..reply.body.len().min(300)]);
+    // Answered before their bodies are read.
+    for (who, path, code) in [
+        (Who::Admin, "/api/v1/namespaces/default/gadgets", 404),
+        (Who::Admin, "/apis/gadgets/v1/things", 404),
+        (Who::Nobody, CONFIG_MAPS, 401),
+    ] {
+        let reply = curl.send(who, "POST", path, Some((JSON, large.as_bytes())));
+        assert_eq!(reply.code, code, "{path}: {}", &reply.body[..reply.body.len().min(300)]);
+    }
     let deep = format!(
         "{{\"metadata\":{{\"name\":\"n\"}},\"x\":{}{}}}",
         "[".repeat(10_001),

@@ -19,9 +19,11 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use k8s_openapi::api::core::v1::Pod;
+use kijabi_base::net::Heard;
 use kijabi_base::tasks::Shutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::StreamExt as _;
@@ -30,7 +32,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use self::logs::LogOptions;
 pub(crate) use self::rotation::rotate_logs;
 use self::tls::Client;
-use crate::limits::{HANDSHAKE_MAX, SERVER_CONNECTIONS_MAX};
+use crate::limits::{HANDSHAKE_MAX, HEADER_MAX, SERVER_CONNECTIONS_MAX};
 use crate::pod::Shared;
 use crate::pod::plan::{app_containers, init_containers};
 use crate::runtime::{Container, Observed, RunState};
@@ -83,14 +85,40 @@ impl Bound {
                 let handshake = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await;
                 let Ok(Ok(stream)) = handshake else { return };
                 let client = tls::client(stream.get_ref().1);
-                let service = hyper::service::service_fn(move |request| {
+                converse(stream, move |request| {
                     let (shared, client) = (shared.clone(), client.clone());
-                    async move { Ok::<_, Infallible>(answer(&shared, &client, request).await) }
-                });
-                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+                    async move { answer(&shared, &client, request).await }
+                })
+                .await;
             });
         }
+    }
+}
+
+/// Answers a connection's requests until it ends, or sends none for too long.
+async fn converse<S, F, A>(stream: S, answer: F)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>) -> A,
+    A: Future<Output = Response<Body>> + Send + 'static,
+{
+    let heard = Heard::new();
+    let service = hyper::service::service_fn(|request| {
+        heard.mark();
+        let answered = answer(request);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEADER_MAX)
+        .keep_alive_timeout(HEADER_MAX);
+    tokio::select! {
+        // How it ended is the client's business.
+        _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service) => {}
+        () = heard.silent_for(HEADER_MAX) => {}
     }
 }
 
@@ -259,4 +287,20 @@ fn is_waiting(pod: &Pod, container: &str) -> bool {
     statuses.any(|it| {
         it.name == container && it.state.as_ref().is_some_and(|state| state.waiting.is_some())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_says_nothing_ends() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let serving = converse(server, |_request| async { text(StatusCode::OK, "ok") });
+        let mut got = Vec::new();
+        let (read, ()) = tokio::join!(client.read_to_end(&mut got), serving);
+        assert_eq!(read.unwrap(), 0);
+    }
 }

@@ -43,12 +43,16 @@ pub(super) async fn of_volume(
         let mode = it.default_mode.unwrap_or(MODE);
         let map =
             source.config_map(namespace, &it.name).await.map_err(|error| error.to_string())?;
-        add_config_map(&mut files, map, &it.name, it.items.as_ref(), mode, it.optional)?;
+        let items = it.items.as_ref();
+        let wanted = Wanted { name: &it.name, items, mode, optional: it.optional };
+        add_config_map(&mut files, map, &wanted)?;
     } else if let Some(it) = &volume.secret {
         let mode = it.default_mode.unwrap_or(MODE);
         let name = it.secret_name.as_deref().unwrap_or_default();
         let secret = source.secret(namespace, name).await.map_err(|error| error.to_string())?;
-        add_secret(&mut files, secret, name, it.items.as_ref(), mode, it.optional)?;
+        let items = it.items.as_ref();
+        let wanted = Wanted { name, items, mode, optional: it.optional };
+        add_secret(&mut files, secret, &wanted)?;
     } else if let Some(it) = &volume.downward_api {
         let mode = it.default_mode.unwrap_or(MODE);
         add_downward(&mut files, pod, around, it.items.as_deref().unwrap_or_default(), mode)?;
@@ -74,11 +78,15 @@ async fn add_projected(
         if let Some(it) = &it.config_map {
             let map =
                 source.config_map(namespace, &it.name).await.map_err(|error| error.to_string())?;
-            add_config_map(files, map, &it.name, it.items.as_ref(), mode, it.optional)?;
+            let items = it.items.as_ref();
+            let wanted = Wanted { name: &it.name, items, mode, optional: it.optional };
+            add_config_map(files, map, &wanted)?;
         } else if let Some(it) = &it.secret {
             let secret =
                 source.secret(namespace, &it.name).await.map_err(|error| error.to_string())?;
-            add_secret(files, secret, &it.name, it.items.as_ref(), mode, it.optional)?;
+            let items = it.items.as_ref();
+            let wanted = Wanted { name: &it.name, items, mode, optional: it.optional };
+            add_secret(files, secret, &wanted)?;
         } else if let Some(it) = &it.downward_api {
             add_downward(files, pod, around, it.items.as_deref().unwrap_or_default(), mode)?;
         } else if let Some(it) = &it.service_account_token {
@@ -91,62 +99,64 @@ async fn add_projected(
     Ok(())
 }
 
+/// What a volume wants of one object.
+struct Wanted<'a> {
+    name: &'a str,
+    items: Option<&'a Vec<KeyToPath>>,
+    mode: i32,
+    optional: Option<bool>,
+}
+
 fn add_config_map(
     files: &mut Payload,
     map: Option<ConfigMap>,
-    name: &str,
-    items: Option<&Vec<KeyToPath>>,
-    mode: i32,
-    optional: Option<bool>,
+    wanted: &Wanted<'_>,
 ) -> Result<(), String> {
-    let optional = optional.unwrap_or_default();
-    let map = match map {
-        Some(map) => map,
-        None if optional => return Ok(()),
-        None => return Err(format!("configmap {name:?} not found")),
-    };
-    let mut data: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    data.extend(map.data.into_iter().flatten().map(|(key, text)| (key, text.into_bytes())));
-    data.extend(map.binary_data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0)));
-    add_keys(files, data, items, mode, optional)
+    let data = map.map(|map| {
+        let texts = map.data.into_iter().flatten().map(|(key, text)| (key, text.into_bytes()));
+        texts
+            .chain(map.binary_data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0)))
+            .collect()
+    });
+    let missing = "configmap references non-existent config key";
+    add_keys(files, data.ok_or("configmap"), wanted, missing)
 }
 
 fn add_secret(
     files: &mut Payload,
     secret: Option<Secret>,
-    name: &str,
-    items: Option<&Vec<KeyToPath>>,
-    mode: i32,
-    optional: Option<bool>,
+    wanted: &Wanted<'_>,
 ) -> Result<(), String> {
-    let optional = optional.unwrap_or_default();
-    let secret = match secret {
-        Some(secret) => secret,
-        None if optional => return Ok(()),
-        None => return Err(format!("secret {name:?} not found")),
-    };
-    let data = secret.data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0)).collect();
-    add_keys(files, data, items, mode, optional)
+    let data = secret.map(|secret| {
+        secret.data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0)).collect()
+    });
+    add_keys(files, data.ok_or("secret"), wanted, "references non-existent secret key")
 }
 
+/// Adds an object's data; without the object, `data` says which kind there is none of.
 fn add_keys(
     files: &mut Payload,
-    mut data: BTreeMap<String, Vec<u8>>,
-    items: Option<&Vec<KeyToPath>>,
-    mode: i32,
-    optional: bool,
+    data: Result<BTreeMap<String, Vec<u8>>, &str>,
+    wanted: &Wanted<'_>,
+    missing: &str,
 ) -> Result<(), String> {
-    let Some(items) = items.filter(|items| !items.is_empty()) else {
+    let optional = wanted.optional.unwrap_or_default();
+    let mut data = match data {
+        Ok(data) => data,
+        Err(_) if optional => return Ok(()),
+        Err(kind) => return Err(format!("{kind} {:?} not found", wanted.name)),
+    };
+    let Some(items) = wanted.items.filter(|items| !items.is_empty()) else {
         for (key, bytes) in data {
-            insert(files, &key, bytes, mode);
+            insert(files, &key, bytes, wanted.mode);
         }
         return Ok(());
     };
     for item in items {
         match data.remove(&item.key) {
-            Some(bytes) => insert(files, &item.path, bytes, item.mode.unwrap_or(mode)),
+            Some(bytes) => insert(files, &item.path, bytes, item.mode.unwrap_or(wanted.mode)),
             None if optional => {}
-            None => return Err(format!("references non-existent config key: {}", item.key)),
+            None => return Err(format!("{missing}: {}", item.key)),
         }
     }
     Ok(())
@@ -222,10 +232,18 @@ mod tests {
         let item =
             |key: &str| KeyToPath { key: key.to_owned(), mode: None, path: "x/y".to_owned() };
         let mut files = Payload::new();
-        assert_eq!(add_keys(&mut files, data.clone(), Some(&vec![item("a")]), MODE, false), Ok(()));
+        let mut add = |data: Result<_, &str>, key: &str, optional| {
+            let items = vec![item(key)];
+            let optional = Some(optional);
+            let wanted = Wanted { name: "n", items: Some(&items), mode: MODE, optional };
+            add_keys(&mut files, data, &wanted, "references non-existent secret key")
+        };
+        assert_eq!(add(Ok(data.clone()), "a", false), Ok(()));
+        let missing = "references non-existent secret key: b".to_owned();
+        assert_eq!(add(Ok(data.clone()), "b", false), Err(missing));
+        assert_eq!(add(Ok(data), "b", true), Ok(()));
+        assert_eq!(add(Err("secret"), "a", false), Err("secret \"n\" not found".to_owned()));
+        assert_eq!(add(Err("secret"), "a", true), Ok(()));
         assert_eq!(files["x/y"].bytes, b"1");
-        let missing = vec![item("b")];
-        assert!(add_keys(&mut files, data.clone(), Some(&missing), MODE, false).is_err());
-        assert_eq!(add_keys(&mut files, data, Some(&missing), MODE, true), Ok(()));
     }
 }

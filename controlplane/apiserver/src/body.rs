@@ -5,6 +5,8 @@
 //! end, so nothing but [`read`] may collect one.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +14,7 @@ use futures::{Stream, StreamExt as _};
 use http_body::{Body as _, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
+use kijabi_base::tasks;
 
 use crate::status::ApiError;
 
@@ -76,6 +79,57 @@ async fn discard(mut body: RequestBody) {
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
 }
 
+/// A connection's request body that reads on for a while when it is dropped before its end: an
+/// HTTP/2 client that is still sending takes the reset of its stream for a failed request, even
+/// after a whole answer (RFC 9113 section 8.1).
+pub struct ReadOn(Option<RequestBody>);
+
+impl ReadOn {
+    /// The body as handlers take it.
+    pub fn wrap<B>(body: B) -> RequestBody
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Self(Some(body.map_err(std::io::Error::other).boxed_unsync())).boxed_unsync()
+    }
+}
+
+/// Any error of a connection.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl http_body::Body for ReadOn {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(context);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.0 = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.0.as_ref().map(http_body::Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for ReadOn {
+    fn drop(&mut self) {
+        if let Some(body) = self.0.take().filter(|body| !body.is_end_stream()) {
+            tasks::spawn("discard", discard(body));
+        }
+    }
+}
+
 fn too_large() -> ApiError {
     ApiError::entity_too_large(format!("limit is {REQUEST_BYTES_MAX}"))
 }
@@ -94,6 +148,17 @@ mod tests {
         assert_eq!(read(full(most.clone())).await.unwrap().len(), REQUEST_BYTES_MAX);
         let announced = [most, vec![b'x']].concat();
         assert_eq!(read(full(announced)).await.unwrap_err().code(), 413);
+    }
+
+    #[tokio::test]
+    async fn a_body_nobody_read_is_read_on_after_the_answer() {
+        let (pieces, receiver) = tokio::sync::mpsc::channel(1);
+        let body = stream(tokio_stream::wrappers::ReceiverStream::new(receiver));
+        drop(ReadOn::wrap(body));
+        for _ in 0..8 {
+            // The channel holds one piece: without a reader the second one could not be sent.
+            pieces.send(Ok(Bytes::from_static(b"more"))).await.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -3,24 +3,30 @@
 //! Owns: sockets and their limits. Must not know: what requests mean. A newcomer's trap: the
 //! handshake runs in the connection's own task, or one slow client would hold up all others.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::FusedFuture as _;
 use http::StatusCode;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use kijabi_base::net::Heard;
 use kijabi_base::tasks::{self, Shutdown};
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
+use crate::body::{BoxError, ReadOn};
+use crate::exchange::Response;
 use crate::filters::Filters;
 use crate::tls::{PeerIdentity, ServerTls};
 
@@ -130,38 +136,56 @@ impl Connections {
         // cheapest way to keep a server busy.
         let refused = Arc::new(Notify::new());
         let (may_close, close) = (*identity == PeerIdentity::None, refused.clone());
-        let service = service_fn(move |request: http::Request<Incoming>| {
+        let answer = move |request: http::Request<Incoming>| {
             let (filters, identity, close) = (filters.clone(), identity.clone(), close.clone());
             async move {
-                let request =
-                    request.map(|body| body.map_err(std::io::Error::other).boxed_unsync());
-                let response = filters.serve(&identity, request).await;
+                let response = filters.serve(&identity, request.map(ReadOn::wrap)).await;
                 if may_close && response.status() == StatusCode::UNAUTHORIZED {
                     close.notify_one();
                 }
-                Ok::<_, std::convert::Infallible>(response)
+                response
             }
-        });
-        let builder = protocol();
-        let io = TokioIo::new(stream);
-        let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
-        let mut stopping = false;
-        loop {
+        };
+        let closing = async {
             tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%from, %error, "connection ended");
-                    }
-                    return;
-                }
-                () = refused.notified(), if !stopping => {
-                    stopping = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = self.shutdown.wait(), if !stopping => {
-                    stopping = true;
-                    connection.as_mut().graceful_shutdown();
-                }
+                () = refused.notified() => {}
+                () = self.shutdown.wait() => {}
+            }
+        };
+        if let Err(error) = converse(stream, answer, closing).await {
+            tracing::debug!(%from, %error, "connection ended");
+        }
+    }
+}
+
+/// Answers a connection's requests until it ends; from `closing` on it takes no new ones.
+async fn converse<S, F, A>(
+    stream: S,
+    answer: F,
+    closing: impl Future<Output = ()>,
+) -> Result<(), BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(http::Request<Incoming>) -> A,
+    A: Future<Output = Response> + Send + 'static,
+{
+    let heard = Heard::new();
+    let service = service_fn(|request| {
+        heard.mark();
+        let answered = answer(request);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    let builder = protocol();
+    let mut connection =
+        pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut silence = pin!(heard.silent_for(HEADER_TIMEOUT));
+    let mut closing = pin!(closing.fuse());
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = silence.as_mut() => return Err("no request came".into()),
+            () = closing.as_mut(), if !closing.is_terminated() => {
+                connection.as_mut().graceful_shutdown();
             }
         }
     }
@@ -188,4 +212,36 @@ pub(crate) fn spawn(
     shutdown: Shutdown,
 ) -> tokio::task::JoinHandle<()> {
     tasks::spawn("apiserver", run(listener, tls, filters, shutdown))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::body::full;
+
+    /// What a client gets that says only this and waits.
+    async fn answer_to(said: &'static [u8]) -> Vec<u8> {
+        let (mut client, server) = tokio::io::duplex(4_096);
+        let answer = |_request| async { http::Response::new(full("answer")) };
+        let serving = converse(server, answer, std::future::pending());
+        let client = async {
+            client.write_all(said).await.unwrap();
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            got
+        };
+        tokio::join!(serving, client).1
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_ends() {
+        for said in [&b""[..], b"G", b"PRI * HTTP/2.0\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            let got = answer_to(said).await;
+            assert!(!got.windows(6).any(|part| part == b"answer"), "{said:?}");
+        }
+        let got = answer_to(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        assert!(got.ends_with(b"answer"), "{}", String::from_utf8_lossy(&got));
+    }
 }

@@ -150,3 +150,61 @@ pub(crate) fn names_another_object(spec: &Value) -> Option<&'static str> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt as _;
+    use futures::future::BoxFuture;
+    use http::Method;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A store with one pod that the cache has not heard of yet.
+    struct Unheard(Option<Arc<Value>>);
+
+    impl Objects for Unheard {
+        fn get<'a>(
+            &'a self,
+            _at: ObjectAt<'a>,
+        ) -> BoxFuture<'a, Result<Option<Arc<Value>>, ApiError>> {
+            async { Ok(None) }.boxed()
+        }
+
+        fn get_live<'a>(
+            &'a self,
+            _at: ObjectAt<'a>,
+        ) -> BoxFuture<'a, Result<Option<Arc<Value>>, ApiError>> {
+            async { Ok(self.0.clone()) }.boxed()
+        }
+
+        fn list<'a>(
+            &'a self,
+            _group: &'a str,
+            _plural: &'a str,
+        ) -> BoxFuture<'a, Result<Vec<Arc<Value>>, ApiError>> {
+            async { Ok(Vec::new()) }.boxed()
+        }
+
+        fn pods_on<'a>(
+            &'a self,
+            _node: &'a str,
+            _namespace: &'a str,
+        ) -> BoxFuture<'a, Result<Vec<Arc<Value>>, ApiError>> {
+            async { Ok(Vec::new()) }.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pod_the_cache_does_not_know_is_judged_by_the_store() {
+        let path = "/api/v1/namespaces/g/pods/p";
+        let info = RequestInfo::parse(&Method::GET, path, None).unwrap();
+        let on = |node: &str| Some(Arc::new(json!({"spec": {"nodeName": node}})));
+        for (there, allowed) in [(on("a"), true), (on("b"), false), (on(""), false), (None, true)] {
+            let decision = decide(&Unheard(there.clone()), "a", &info).await.unwrap();
+            assert_eq!(matches!(decision, Decision::Allow), allowed, "{there:?}");
+        }
+    }
+}

@@ -24,8 +24,15 @@ async fn write(client: &Client, name: &str) -> Revision {
 }
 
 async fn started(client: Client, shutdown: &Shutdown) -> Arc<WatchCache> {
+    started_asking(client, shutdown, Arc::new(AtomicBool::new(false))).await
+}
+
+async fn started_asking(
+    client: Client,
+    shutdown: &Shutdown,
+    asks_progress: Arc<AtomicBool>,
+) -> Arc<WatchCache> {
     let config_maps = kind::lookup("", "v1", "configmaps").unwrap();
-    let asks_progress = Arc::new(AtomicBool::new(false));
     let cache = WatchCache::new(config_maps, client, asks_progress).unwrap();
     tasks::spawn("cache", cache.clone().run(shutdown.clone()));
     cache.wait_fresh(Revision(0)).await.unwrap();
@@ -60,6 +67,25 @@ async fn a_broken_connection_is_made_up_for_without_the_watchers_noticing() {
     let Step::Events(events) = next(&mut watcher).await else { panic!("no event") };
     assert_eq!((events.len(), events[0].kind), (1, EventKind::Added));
     assert_eq!(events[0].entry.name(), "a");
+    shutdown.trigger();
+}
+
+/// Whether the store can be asked for progress is found out after the caches have started.
+#[tokio::test]
+async fn a_quiet_cache_learns_of_revisions_elsewhere_once_the_store_can_be_asked() {
+    let etcd = Etcd::start().await;
+    let (client, shutdown) = (etcd.client(), Shutdown::new());
+    let asks_progress = Arc::new(AtomicBool::new(false));
+    let cache = started_asking(client.clone(), &shutdown, asks_progress.clone()).await;
+    // One change of its own: after that the feed waits.
+    let own = write(&client, "a").await;
+    until_fresh(&cache, own).await;
+    asks_progress.store(true, std::sync::atomic::Ordering::Relaxed);
+    let elsewhere = Key::object("secrets", "g", "s").unwrap();
+    let Cas::Done(revision) = client.create(&elsewhere, b"{}".to_vec(), 0).await.unwrap() else {
+        panic!("it is new")
+    };
+    cache.wait_fresh(revision).await.unwrap();
     shutdown.trigger();
 }
 

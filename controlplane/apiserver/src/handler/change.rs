@@ -7,6 +7,7 @@
 
 use kijabi_meta::field::FieldError;
 use kijabi_meta::kind::Kind;
+use kijabi_meta::kinds::namespace;
 use kijabi_meta::managed::keep_times_if_same;
 use kijabi_meta::objectmeta;
 use serde_json::Value;
@@ -199,13 +200,7 @@ impl Handlers {
         match change.rules {
             Rules::Object => strategy.prepare_update(new, old),
             Rules::Status => strategy.prepare_status_update(new, old),
-            Rules::Finalize => {
-                let finalizers = new["spec"]["finalizers"].take();
-                let metadata = new["metadata"].take();
-                *new = old.clone();
-                new["metadata"] = metadata;
-                set_or_remove(&mut new["spec"], "finalizers", finalizers);
-            }
+            Rules::Finalize => namespace::prepare_finalize(new, old),
             Rules::Own => {}
         }
         objectmeta::keep_system_fields(new, old);
@@ -213,7 +208,8 @@ impl Handlers {
         errors.extend(match change.rules {
             Rules::Status => strategy.validate_status_update(new, old),
             Rules::Object => strategy.validate_update(new, old),
-            Rules::Finalize | Rules::Own => Vec::new(),
+            Rules::Finalize => namespace::validate_finalize(new),
+            Rules::Own => Vec::new(),
         });
         if !errors.is_empty() {
             return Err(call.invalid(&call.name, &errors));
@@ -222,15 +218,6 @@ impl Handlers {
             call.warnings.add(text);
         }
         self.admission().validate(&attributes, Some(new)).await
-    }
-}
-
-fn set_or_remove(object: &mut Value, field: &str, value: Value) {
-    let Some(fields) = object.as_object_mut() else { return };
-    if value.as_array().is_none_or(Vec::is_empty) {
-        fields.remove(field);
-    } else {
-        fields.insert(field.into(), value);
     }
 }
 

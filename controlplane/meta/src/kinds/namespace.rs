@@ -102,9 +102,17 @@ fn finalizers(object: &Value, by_index: bool) -> Vec<FieldError> {
     errors
 }
 
-/// Prepares an update through `/finalize`: the status stays as it is.
+/// Prepares an update through `/finalize`: of all but the metadata only the finalizers change.
 pub fn prepare_finalize(object: &mut Value, old: &Value) {
+    let finalizers = object.get_or_null("spec").list("finalizers").to_vec();
+    object.copy_field("spec", old);
     object.copy_field("status", old);
+    let spec = object.child("spec");
+    if finalizers.is_empty() {
+        spec.drop_field("finalizers");
+    } else {
+        spec.put("finalizers", finalizers);
+    }
 }
 
 /// What is wrong with an update through `/finalize`, `metadata` apart.

@@ -241,6 +241,14 @@ async fn a_namespace_goes_when_its_finalizer_does() {
     let again = api.delete(&target).await;
     assert_eq!((again.code, again.version()), (200, marked.version()));
     let mut finalized = marked.body.clone();
+    finalized["spec"]["finalizers"] = json!(["mine"]);
+    let refused = api.put(&format!("{target}/finalize"), finalized.clone()).await;
+    assert_eq!(refused.code, 422, "{}", refused.text);
+    assert_eq!(
+        refused.body["message"],
+        "Namespace \"n\" is invalid: spec.finalizers[0]: Invalid value: \"mine\": name is neither a \
+         standard finalizer name nor is it fully qualified"
+    );
     finalized["spec"] = json!({});
     let done = api.put(&format!("{target}/finalize"), finalized).await;
     assert_eq!(done.code, 200, "{}", done.text);
