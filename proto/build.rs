@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "etcd/rpc.proto",
         "etcd/lock.proto",
         "etcd/election.proto",
+        "etcd/storage.proto",
         "health/health.proto",
         "kijabi/command.proto",
         "kijabi/membership.proto",

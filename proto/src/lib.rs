@@ -15,6 +15,9 @@ pub mod mvccpb {
 pub mod authpb {
     tonic::include_proto!("authpb");
 }
+pub mod etcdstorage {
+    tonic::include_proto!("etcdstorage");
+}
 pub mod v3lockpb {
     tonic::include_proto!("v3lockpb");
 }

@@ -15,7 +15,7 @@ use crate::members::Members;
 use crate::state::{StateBatch, StateError, StateReader, Table};
 use crate::version::Versions;
 
-const ALARM_PREFIX: &[u8] = b"alarm/";
+pub(crate) const ALARM_PREFIX: &[u8] = b"alarm/";
 /// The byte after `/`: ends a prefix.
 const PREFIX_END: &[u8] = b"0";
 
@@ -78,7 +78,7 @@ impl Cluster {
     }
 }
 
-fn alarm_key(alarm: &AlarmMember) -> Vec<u8> {
+pub(crate) fn alarm_key(alarm: &AlarmMember) -> Vec<u8> {
     [ALARM_PREFIX, &alarm.alarm.to_be_bytes(), &alarm.member_id.to_be_bytes()].concat()
 }
 

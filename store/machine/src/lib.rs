@@ -9,6 +9,7 @@ mod apply;
 mod auth;
 mod cluster;
 mod error;
+pub mod exchange;
 mod id;
 mod lease;
 mod machine;

@@ -13,8 +13,8 @@ use prost::Message as _;
 use crate::cluster::records;
 use crate::state::{StateBatch, StateError, StateReader, Table};
 
-const MEMBER_PREFIX: &[u8] = b"member/";
-const REMOVED_PREFIX: &[u8] = b"removed/";
+pub(crate) const MEMBER_PREFIX: &[u8] = b"member/";
+pub(crate) const REMOVED_PREFIX: &[u8] = b"removed/";
 
 /// The table.
 #[derive(Debug, Default)]
