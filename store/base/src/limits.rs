@@ -86,3 +86,11 @@ pub const CLIENT_CONNECTIONS_MAX: usize = 32_768;
 pub const BBOLT_DEPTH_MAX: usize = 32;
 /// Largest page of a bbolt file with all that belongs to it: several values of the largest size.
 pub const BBOLT_PAGE_BYTES_MAX: u64 = 256 << 20;
+/// Largest record of an etcd log that is read: etcd's largest request and more.
+pub const ETCD_LOG_RECORD_BYTES_MAX: u64 = 256 << 20;
+/// Snapshots for clients that are made or sent at once; each takes the database's size on disk.
+pub const SNAPSHOT_STREAMS_MAX: usize = 4;
+/// Bytes on the data folder's disk that making a snapshot leaves free.
+pub const SNAPSHOT_DISK_RESERVE_BYTES: u64 = 256 << 20;
+/// Bytes of rows taken over from etcd's database in one write.
+pub const IMPORT_BATCH_BYTES: usize = 4 << 20;

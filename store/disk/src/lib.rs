@@ -5,6 +5,7 @@
 //! be purged from it once [`state::State::flush`] has made what it did durable.
 
 pub mod bbolt;
+pub mod etcd_wal;
 pub mod lock;
 pub mod small;
 pub mod snapshot;

@@ -56,6 +56,17 @@ impl StateHome {
         Ok(Checkpoint { path })
     }
 
+    /// An empty file beside the states that has no name: it is gone with its last user.
+    pub fn scratch(&self) -> io::Result<std::fs::File> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        let path = self.dir.join(format!("scratch-{}", kijabi_base::rng::positive_i64()));
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(file)
+    }
+
     /// A place for a state that is being received.
     pub fn stage(&self) -> Result<PathBuf, StateError> {
         let path = self.dir.join(format!("state-{}", kijabi_base::rng::positive_i64()));

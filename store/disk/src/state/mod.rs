@@ -7,6 +7,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use crate::bbolt;
 use bytes::Bytes;
 use kijabi_base::limits;
 use kijabi_machine::state::{StateBatch, StateError, StateOp, StateReader, Table};
@@ -33,6 +34,36 @@ pub struct StateSize {
 
 /// What [`State::scan_all`] calls with each table, key and value.
 pub type VisitPair<'a> = dyn FnMut(Table, &[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// A consistent view of the state.
+pub struct StateView<'a> {
+    state: &'a State,
+    snapshot: rocksdb::Snapshot<'a>,
+}
+
+// === impl StateView ===
+
+impl StateView<'_> {
+    /// Visits all pairs of a table in key order, until `visit` breaks.
+    pub fn scan(&self, table: Table, visit: &mut bbolt::VisitPair<'_>) -> Result<(), StateError> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        let family = self.state.family(table);
+        for pair in self.snapshot.iterator_cf_opt(family, options, IteratorMode::Start) {
+            let (key, value) = pair.map_err(failed)?;
+            if visit(&key, &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for StateView<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StateView").field("path", &self.state.path).finish_non_exhaustive()
+    }
+}
 
 // === impl State ===
 
@@ -134,6 +165,11 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// The state as it is now, for as long as it is read; writes go on meanwhile.
+    pub fn view(&self) -> StateView<'_> {
+        StateView { state: self, snapshot: self.db.snapshot() }
     }
 
     /// The folder.
