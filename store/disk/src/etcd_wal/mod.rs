@@ -76,6 +76,7 @@ struct Place {
     file: u32,
     bytes: u32,
     offset: u64,
+    term: u64,
 }
 
 // === impl EtcdWal ===
@@ -163,10 +164,14 @@ impl EtcdWal {
             };
         }
         self.places.truncate(number as usize);
+        if self.places.last().is_some_and(|before| before.term > entry.term) {
+            return Err(corrupt("an entry of an earlier term than the one before"));
+        }
         self.places.push(Place {
             file: file as u32,
             bytes: record.data.len() as u32,
             offset: record.data_offset,
+            term: entry.term,
         });
         Ok(())
     }
