@@ -82,6 +82,12 @@ impl Machine {
         self.mvcc.key_count()
     }
 
+    /// Bytes of all readable revisions and of those a compaction has not removed yet: what the
+    /// quota counts.
+    pub fn live_bytes(&self) -> u64 {
+        self.mvcc.live_bytes()
+    }
+
     /// Where the values are.
     pub fn state(&self) -> Arc<dyn StateReader> {
         self.mvcc.state()

@@ -4,8 +4,6 @@
 //! newcomer's trap: no `range_end` is one key, while a `range_end` of one zero byte is every key
 //! from `key` on.
 
-use std::ops::Bound;
-
 /// The keys a request means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyRange<'a> {
@@ -19,9 +17,6 @@ pub enum KeyRange<'a> {
         to: Option<&'a [u8]>,
     },
 }
-
-/// The bounds of a range of an ordered map.
-pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 impl<'a> KeyRange<'a> {
     /// Reads a request's `key` and `range_end`.
@@ -44,19 +39,6 @@ impl<'a> KeyRange<'a> {
     /// Whether no key can be meant: the end is not beyond the start.
     pub fn is_empty(&self) -> bool {
         matches!(*self, Self::Between { from, to: Some(to) } if from >= to)
-    }
-
-    /// The bounds for an ordered map; `None` if the range is empty.
-    pub(crate) fn bounds(&self) -> Option<Bounds<'a>> {
-        if self.is_empty() {
-            return None;
-        }
-        Some(match *self {
-            Self::One(key) => (Bound::Included(key), Bound::Included(key)),
-            Self::Between { from, to } => {
-                (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded))
-            }
-        })
     }
 }
 

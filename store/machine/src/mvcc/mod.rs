@@ -5,12 +5,14 @@
 //! rows only when the caller writes the state batch; until then they are in the overlay.
 
 mod compact;
+mod entry;
 mod history;
 mod index;
 mod key_range;
 mod range;
 mod row;
 mod store;
+mod tree;
 mod write;
 
 pub use history::{History, HistoryLimit, PreviousPlan, read_history};

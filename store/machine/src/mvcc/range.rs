@@ -6,6 +6,7 @@
 //! the past.
 
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use kijabi_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -97,13 +98,19 @@ impl Mvcc {
             (false, false) => usize::MAX,
         };
         let mut rows = Vec::new();
-        let mut count = 0;
-        self.index.visit_at(range, at, |_, row| {
-            count += 1;
-            if rows.len() < rows_max {
+        if rows_max > 0 {
+            self.index.visit_at(range, at, |row| {
                 rows.push(row);
-            }
-        });
+                if rows.len() < rows_max {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            });
+        }
+        // Whoever did not stop early has seen them all.
+        let seen_all = rows.len() < rows_max;
+        let count = if seen_all { rows.len() } else { self.index.count_at(range, at) } as i64;
         if target == SortTarget::Key && order == SortOrder::Descend {
             rows.reverse();
         }

@@ -32,6 +32,11 @@ impl Row {
         key
     }
 
+    /// The length of the row's key.
+    pub(crate) fn key_bytes(self) -> usize {
+        ROW_KEY_BYTES + usize::from(self.tombstone)
+    }
+
     /// Reads a row's key; `None` if it is none.
     pub fn parse(key: &[u8]) -> Option<Self> {
         let (main, rest) = key.split_first_chunk::<8>()?;

@@ -86,7 +86,7 @@ impl Mvcc {
             };
             match KeyValue::decode(value) {
                 Ok(kv) => {
-                    index.restore(&kv.key, row, kv.create_revision, kv.version);
+                    index.record(&kv.key, row, value.len(), kv.create_revision, kv.version);
                     leased(&kv.key, if row.tombstone { 0 } else { kv.lease });
                     newest = row.main;
                     ControlFlow::Continue(())
@@ -116,6 +116,11 @@ impl Mvcc {
     /// How many keys the index holds.
     pub(crate) fn key_count(&self) -> usize {
         self.index.len()
+    }
+
+    /// Bytes of all rows that are not compacted away.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.index.bytes()
     }
 
     /// The durable state.

@@ -78,21 +78,24 @@ impl<'a> Write<'a> {
         lease: LeaseId,
         wanted: bool,
     ) -> Result<Option<KeyValue>, StateError> {
-        let previous = match self.mvcc.index.current(key) {
+        let current = self.mvcc.index.current(key);
+        let previous = match current {
             Some(current) => self.previous(current.row, wanted)?,
             None => None,
         };
         let row = self.next_row(false);
-        let current = self.mvcc.index.put(key, row);
+        let (created, version) =
+            current.map_or((row.main, 1), |current| (current.created, current.version + 1));
         let kv = KeyValue {
             key: key.clone(),
-            create_revision: current.created,
+            create_revision: created,
             mod_revision: row.main,
-            version: current.version,
+            version,
             value,
             lease: lease.0,
         };
         let record = Bytes::from(kv.encode_to_vec());
+        self.mvcc.index.record(key, row, record.len(), created, version);
         // Decoded again so that the event holds slices of the record and not of the whole request.
         let kv = decode(record.clone())?;
         self.store(row, record);
@@ -126,10 +129,11 @@ impl<'a> Write<'a> {
 
     fn delete(&mut self, key: Bytes, previous: Option<KeyValue>) -> Result<(), StateError> {
         let row = self.next_row(true);
-        self.mvcc.index.delete(&key, row);
         let record = KeyValue { key: key.clone(), ..Default::default() };
+        let record = Bytes::from(record.encode_to_vec());
+        self.mvcc.index.record(&key, row, record.len(), 0, 0);
         // Nobody reads a tombstone's record while the batch is being applied.
-        self.batch.put(Table::Key, row.key(), Bytes::from(record.encode_to_vec()));
+        self.batch.put(Table::Key, row.key(), record);
         self.leases.attach(&key, LeaseId::NONE);
         let prev_kv = match previous {
             Some(previous) => self.before_command(previous)?,
