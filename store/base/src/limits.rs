@@ -76,6 +76,8 @@ pub const SNAPSHOT_ENTRIES: u64 = 100_000;
 pub const SNAPSHOT_CATCH_UP_ENTRIES: u64 = 5_000;
 /// Bytes of keys and values in one chunk of a snapshot stream.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// Digests of the last applied entries kept for a comparison with other members.
+pub const DIGESTS_KEPT: usize = 16_384;
 /// RocksDB's block cache in bytes.
 pub const STATE_BLOCK_CACHE_BYTES: usize = 64 << 20;
 /// RocksDB's memtables in bytes, all tables together.

@@ -55,6 +55,7 @@ impl Machine {
         if self.mvcc.revision() != before {
             meta::put_i64(&mut applied.state, meta::REVISION, self.mvcc.revision());
         }
+        self.digests.extend(log_index, &mut applied.state);
         Ok(applied)
     }
 

@@ -8,6 +8,7 @@
 mod apply;
 mod auth;
 mod cluster;
+mod digest;
 mod error;
 pub mod exchange;
 mod id;

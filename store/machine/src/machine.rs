@@ -10,6 +10,7 @@ use kijabi_proto::command::MemberAttributes;
 use kijabi_proto::etcdserverpb as pb;
 
 use crate::cluster::Cluster;
+use crate::digest::Digests;
 use crate::error::Error;
 use crate::id::LeaseId;
 use crate::lease::Leases;
@@ -40,6 +41,7 @@ pub struct Machine {
     pub(crate) cluster: Cluster,
     pub(crate) applied_index: u64,
     pub(crate) applied_term: u64,
+    pub(crate) digests: Digests,
     /// Why this machine applies nothing any more: its memory may be ahead of its state.
     pub(crate) broken: Option<StateError>,
 }
@@ -53,8 +55,9 @@ impl Machine {
         let applied = |key| meta::read_i64(&*state, key).map(|n| n.unwrap_or(0).cast_unsigned());
         let applied_index = applied(meta::APPLIED_INDEX)?;
         let applied_term = applied(meta::APPLIED_TERM)?;
+        let digests = Digests::open(&*state, applied_index)?;
         let mvcc = Mvcc::open(state, |key, lease| leases.attach(key, LeaseId(lease)))?;
-        Ok(Self { mvcc, leases, cluster, applied_index, applied_term, broken: None })
+        Ok(Self { mvcc, leases, cluster, applied_index, applied_term, digests, broken: None })
     }
 
     /// The index of the last applied log entry; 0 for none.
@@ -65,6 +68,12 @@ impl Machine {
     /// The term of the last applied log entry; 0 for none.
     pub fn applied_term(&self) -> u64 {
         self.applied_term
+    }
+
+    /// The digest of everything up to the log entry at `index`, if that is one of the last ones.
+    /// Members that have applied the same entries have the same digest.
+    pub fn digest_at(&self, index: u64) -> Option<u64> {
+        self.digests.at(index)
     }
 
     /// The current revision; 1 for an empty store.

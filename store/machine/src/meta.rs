@@ -16,6 +16,9 @@ pub(crate) const COMPACT_SCHEDULED: &[u8] = b"compact_scheduled";
 /// The revision of the last compaction that was carried through.
 pub(crate) const COMPACT_FINISHED: &[u8] = b"compact_finished";
 
+/// The digest of everything up to the applied index.
+pub(crate) const DIGEST: &[u8] = b"digest";
+
 /// Reads a number.
 pub(crate) fn read_i64(state: &dyn StateReader, key: &[u8]) -> Result<Option<i64>, StateError> {
     let Some(value) = state.get(Table::Meta, key)? else { return Ok(None) };
