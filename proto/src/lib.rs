@@ -35,3 +35,5 @@ pub mod kijabi {
     }
 }
 pub use kijabi::store::v1 as command;
+
+mod secret;

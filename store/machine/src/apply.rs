@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
+use kijabi_proto::command::auth_change::Change;
 use kijabi_proto::command::command::Request;
 use kijabi_proto::command::{Batch, Command};
 use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::AlarmType;
 
+use crate::auth::Caller;
 use crate::error::Error;
 use crate::id::LeaseId;
 use crate::machine::Machine;
@@ -39,7 +41,7 @@ impl Machine {
         let mut applied = Applied::default();
         let before = self.mvcc.revision();
         for command in &batch.commands {
-            let outcome = self.apply_command(now_ms, command, &mut applied);
+            let outcome = self.apply_command(now_ms, log_index, command, &mut applied);
             if let Err(Error::State(error)) = outcome {
                 self.broken = Some(error.clone());
                 return Err(error);
@@ -62,6 +64,7 @@ impl Machine {
     fn apply_command(
         &mut self,
         now_ms: u64,
+        log_index: u64,
         command: &Command,
         applied: &mut Applied,
     ) -> Result<Outcome, Error> {
@@ -70,7 +73,11 @@ impl Machine {
             return Err(Error::UnknownCommand);
         };
         self.refuse_on_alarm(request)?;
-        let Applied { state, events, .. } = applied;
+        // While auth is off nobody is asked for a name.
+        if self.auth.enabled() {
+            self.auth.permit_command(&self.leases, &Caller::of(command), request)?;
+        }
+        let Applied { state, events, auth, .. } = applied;
         match request {
             Request::Put(put) => {
                 self.write(state, events, |write| txn::put(write, put)).map(Outcome::Put)
@@ -106,6 +113,15 @@ impl Machine {
                 let alarms = self.cluster.alarm(request, state);
                 Ok(Outcome::Alarm(pb::AlarmResponse { header: Some(self.header()), alarms }))
             }
+            Request::Auth(request) => {
+                let Some(change) = &request.change else { return Err(Error::UnknownCommand) };
+                auth.extend(self.auth.change(change, state)?);
+                let header = self.header();
+                Ok(match change {
+                    Change::Login(_) => Outcome::Login { header, log_index },
+                    _ => Outcome::Auth(header),
+                })
+            }
             Request::MemberAttributes(member) => {
                 self.cluster.members.describe(member, state);
                 Ok(Outcome::MemberAttributes)
@@ -125,6 +141,7 @@ impl Machine {
         let exempt = matches!(
             request,
             Request::Alarm(_)
+                | Request::Auth(_)
                 | Request::MemberAttributes(_)
                 | Request::LeaseRevokeMany(_)
                 | Request::ClusterVersionSet(_)

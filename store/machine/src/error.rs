@@ -5,6 +5,7 @@
 //! is an answer like any other, deterministic on every member, and changes nothing; only
 //! [`StateError`](crate::state::StateError) means this member cannot go on.
 
+use crate::auth::AuthError;
 use crate::state::StateError;
 
 /// Why a command or a read was refused; each variant is one of etcd's errors.
@@ -60,6 +61,9 @@ pub enum Error {
     /// [`ANSWER_BYTES_MAX`]: kijabi_base::limits::ANSWER_BYTES_MAX
     #[error("answer is too large")]
     AnswerTooLarge,
+    /// Users, roles, permissions.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// A command that this version does not know.
     #[error("unknown command")]
     UnknownCommand,

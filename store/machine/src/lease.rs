@@ -70,6 +70,16 @@ impl Leases {
         self.by_id.contains_key(&id)
     }
 
+    /// The keys that hang on a lease; `None` if there is no such lease.
+    pub(crate) fn keys(&self, id: LeaseId) -> Option<&BTreeSet<Arc<[u8]>>> {
+        self.by_id.get(&id).map(|lease| &lease.keys)
+    }
+
+    /// The keys of each lease.
+    pub(crate) fn all_keys(&self) -> impl Iterator<Item = &BTreeSet<Arc<[u8]>>> {
+        self.by_id.values().map(|lease| &lease.keys)
+    }
+
     /// The lease a key hangs on.
     pub(crate) fn of_key(&self, key: &[u8]) -> LeaseId {
         self.by_key.get(key).copied().unwrap_or_default()

@@ -23,7 +23,7 @@ pub mod state;
 mod txn;
 mod version;
 
-pub use auth::Caller;
+pub use auth::{Auth, AuthError, AuthEvent, Caller, PasswordHash, auth_rows};
 pub use error::Error;
 pub use id::LeaseId;
 pub use machine::{Machine, Settings};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use kijabi_proto::command::MemberAttributes;
 use kijabi_proto::etcdserverpb as pb;
 
+use crate::auth::{Auth, Caller};
 use crate::cluster::Cluster;
 use crate::digest::Digests;
 use crate::error::Error;
@@ -39,6 +40,7 @@ pub struct Machine {
     pub(crate) mvcc: Mvcc,
     pub(crate) leases: Leases,
     pub(crate) cluster: Cluster,
+    pub(crate) auth: Auth,
     pub(crate) applied_index: u64,
     pub(crate) applied_term: u64,
     pub(crate) digests: Digests,
@@ -52,12 +54,13 @@ impl Machine {
     pub fn open(state: Arc<dyn StateReader>, settings: Settings) -> Result<Self, StateError> {
         let mut leases = Leases::open(&*state, settings.lease_ttl_seconds_min)?;
         let cluster = Cluster::open(&*state)?;
+        let auth = Auth::open(&*state)?;
         let applied = |key| meta::read_i64(&*state, key).map(|n| n.unwrap_or(0).cast_unsigned());
         let applied_index = applied(meta::APPLIED_INDEX)?;
         let applied_term = applied(meta::APPLIED_TERM)?;
         let digests = Digests::open(&*state, applied_index)?;
         let mvcc = Mvcc::open(state, |key, lease| leases.attach(key, LeaseId(lease)))?;
-        Ok(Self { mvcc, leases, cluster, applied_index, applied_term, digests, broken: None })
+        Ok(Self { mvcc, leases, cluster, auth, applied_index, applied_term, digests, broken: None })
     }
 
     /// The index of the last applied log entry; 0 for none.
@@ -110,6 +113,31 @@ impl Machine {
     /// Decides a transaction that holds no writes (see [`crate::is_read_only`]).
     pub fn txn_read(&self, request: &pb::TxnRequest) -> Result<TxnPlan, Error> {
         TxnPlan::of(&self.mvcc, &self.leases, request)
+    }
+
+    /// Users, roles and what they may do.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
+    }
+
+    /// Whether the caller may do what a transaction asks for, in either branch.
+    pub fn permit_txn(&self, caller: &Caller, request: &pb::TxnRequest) -> Result<(), Error> {
+        Ok(self.auth.permit_txn(&self.leases, caller, request)?)
+    }
+
+    /// Whether the caller may keep a lease alive: it may write all the lease's keys.
+    pub fn permit_lease_renew(&self, caller: &Caller, id: LeaseId) -> Result<(), Error> {
+        Ok(self.auth.permit_lease_write(&self.leases, caller, id)?)
+    }
+
+    /// Whether the caller may see a lease's keys.
+    pub fn permit_lease_keys(&self, caller: &Caller, id: LeaseId) -> Result<(), Error> {
+        Ok(self.auth.permit_lease_read(&self.leases, caller, id)?)
+    }
+
+    /// Whether the caller may see which leases there are: it may read the keys of all.
+    pub fn permit_lease_ids(&self, caller: &Caller) -> Result<(), Error> {
+        Ok(self.auth.permit_all_leases(&self.leases, caller)?)
     }
 
     /// Finds the previous values of events read with [`crate::read_history`].

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use kijabi_proto::{etcdserverpb as pb, mvccpb};
 
+use crate::auth::AuthEvent;
 use crate::error::Error;
 use crate::state::StateBatch;
 
@@ -21,6 +22,8 @@ pub struct Applied {
     pub state: StateBatch,
     /// The events by revision, in order. Publish them after the state is written.
     pub events: Vec<Arc<RevisionEvents>>,
+    /// What changed for those who have logged in, in order.
+    pub auth: Vec<AuthEvent>,
 }
 
 /// The events of one revision: delivered whole (WATCH-2).
@@ -55,6 +58,15 @@ pub enum Outcome {
     LeaseRevokeMany(usize),
     /// To a change of alarms.
     Alarm(pb::AlarmResponse),
+    /// To a change of users or roles.
+    Auth(pb::ResponseHeader),
+    /// To a login.
+    Login {
+        /// With the revision.
+        header: pb::ResponseHeader,
+        /// The log entry it stands in, which is part of the token.
+        log_index: u64,
+    },
     /// A member's attributes were recorded.
     MemberAttributes,
     /// The cluster's version or its downgrade was set.

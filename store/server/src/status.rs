@@ -4,7 +4,7 @@
 //! newcomer's trap: clients map errors by their text and decide on retries by the code, so both
 //! are byte-exact, and a state that passes is `Unavailable`, never `Internal` or `Unknown`.
 
-use kijabi_machine::Error as MachineError;
+use kijabi_machine::{AuthError, Error as MachineError};
 use tonic::{Code, Status};
 
 use crate::error::Error;
@@ -87,6 +87,9 @@ etcd_errors! {
     InvalidAuthToken, Unauthenticated, "etcdserver: invalid auth token";
     InvalidAuthMgmt, InvalidArgument, "etcdserver: invalid auth management";
     AuthOldRevision, InvalidArgument, "etcdserver: revision of auth store is old";
+    // Not in etcd's own map of errors, which is why its text and its code are as they are.
+    NoPasswordUser, Unknown,
+        "auth: authentication failed, password was given for no password user";
     NoLeader, Unavailable, "etcdserver: no leader";
     NotLeader, FailedPrecondition, "etcdserver: not leader";
     LeaderChanged, Unavailable, "etcdserver: leader changed";
@@ -141,9 +144,34 @@ impl From<&MachineError> for EtcdError {
             MachineError::LeaseTtlTooLarge => Self::LeaseTtlTooLarge,
             MachineError::NotPrimaryLessor => Self::NotPrimaryLessor,
             MachineError::AnswerTooLarge => Self::RequestTooLarge,
+            MachineError::Auth(error) => error.into(),
             MachineError::UnknownCommand => Self::NotCapable,
             // The member is about to stop: a client must go elsewhere.
             MachineError::State(_) => Self::Stopped,
+        }
+    }
+}
+
+impl From<&AuthError> for EtcdError {
+    fn from(error: &AuthError) -> Self {
+        match error {
+            AuthError::RootUserNotExist => Self::RootUserNotExist,
+            AuthError::RootRoleNotExist => Self::RootRoleNotExist,
+            AuthError::UserAlreadyExists => Self::UserAlreadyExist,
+            AuthError::UserEmpty => Self::UserEmpty,
+            AuthError::UserNotFound => Self::UserNotFound,
+            AuthError::RoleAlreadyExists => Self::RoleAlreadyExist,
+            AuthError::RoleNotFound => Self::RoleNotFound,
+            AuthError::RoleEmpty => Self::RoleEmpty,
+            AuthError::Failed => Self::AuthFailed,
+            AuthError::NoPasswordUser => Self::NoPasswordUser,
+            AuthError::PermissionNotGiven => Self::PermissionNotGiven,
+            AuthError::PermissionDenied => Self::PermissionDenied,
+            AuthError::RoleNotGranted => Self::RoleNotGranted,
+            AuthError::PermissionNotGranted => Self::PermissionNotGranted,
+            AuthError::NotEnabled => Self::AuthNotEnabled,
+            AuthError::InvalidManagement => Self::InvalidAuthMgmt,
+            AuthError::OldRevision => Self::AuthOldRevision,
         }
     }
 }

@@ -307,5 +307,6 @@ fn request_bytes(request: &Request) -> usize {
         Request::MemberAttributes(m) => m.encoded_len(),
         Request::ClusterVersionSet(m) => m.encoded_len(),
         Request::DowngradeInfoSet(m) => m.encoded_len(),
+        Request::Auth(m) => m.encoded_len(),
     }
 }

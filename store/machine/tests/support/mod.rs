@@ -53,6 +53,15 @@ impl Store {
         applied
     }
 
+    /// Applies a command as it stands in a log entry of its own.
+    pub(crate) fn apply_command(&mut self, command: Command) -> Result<Outcome, Error> {
+        self.log_index += 1;
+        let batch = Batch { commands: vec![command] };
+        let mut applied = self.machine.apply(self.now_ms, self.log_index, 1, &batch).unwrap();
+        self.state.write(&applied.state);
+        applied.outcomes.pop().unwrap()
+    }
+
     pub(crate) fn apply(&mut self, request: Request) -> Result<Outcome, Error> {
         self.apply_all(vec![request]).outcomes.pop().unwrap()
     }

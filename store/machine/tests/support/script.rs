@@ -315,6 +315,8 @@ fn show(outcome: Outcome) -> String {
             join(alarms.map(|a| format!("{}:{}", a.member_id, a.alarm().as_str_name())))
         }
         Outcome::MemberAttributes | Outcome::Version => "ok".into(),
+        Outcome::Auth(header) => format!("rev={}", header.revision),
+        Outcome::Login { log_index, .. } => format!("login at {log_index}"),
     }
 }
 
