@@ -396,7 +396,10 @@ mod properties {
     type Grant = (Type, String, String);
 
     fn grants() -> impl Strategy<Value = Vec<Grant>> {
-        prop::collection::vec((kind(), key(), range_end()), 0..5)
+        // One permission for each pair of keys: the last one would replace the others.
+        prop::collection::btree_map((key(), range_end()), kind(), 0..5).prop_map(|grants| {
+            grants.into_iter().map(|((key, end), kind)| (kind, key, end)).collect()
+        })
     }
 
     fn world(grants: &[Grant]) -> World {
