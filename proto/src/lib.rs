@@ -37,3 +37,6 @@ pub mod kijabi {
 pub use kijabi::store::v1 as command;
 
 mod secret;
+
+/// All files as an encoded `FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

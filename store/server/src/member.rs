@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::fatal::{Fatal, MemberError};
 use crate::identity::{self, Identity, IdentityError};
 use crate::metrics::Metrics;
-use crate::serve::{self, Bound, Endpoints, Grpc, ListenError, Role, Service};
+use crate::serve::{self, Bound, Clients, Endpoints, Grpc, ListenError, Role, Service};
 use crate::store::{Standing, Store, StoreParts};
 use crate::watch::Hub;
 use crate::{barrier, propose};
@@ -197,7 +197,13 @@ async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
     let (home, state) = StateHome::open(&dir.join("snap"))?;
     let members = identity::first_members(&config)?;
     let identity = identity::establish(&dir, &config, &members)?;
-    let metrics = Arc::new(Metrics::new(identity.member_id, ETCD_VERSION, config.quota_bytes));
+    let metrics = Arc::new(Metrics::of(
+        identity.member_id,
+        ETCD_VERSION,
+        config.quota_bytes,
+        &serve::gateway::routes::rpcs(),
+        config.extensive_metrics,
+    ));
     let wal = open_wal(&wal_dir, &metrics)?;
     let (state, settings, started) = (Arc::new(state), Settings::default(), clock::now());
     let machine = Machine::open(Arc::clone(&state) as _, settings)?;
@@ -303,11 +309,12 @@ impl Ports {
 
     fn serve(self, core: Core, shutdown: &Shutdown) -> Vec<JoinHandle<()>> {
         let Core { store, hub, applier, size, metrics } = core;
-        let grpc = Box::new(Grpc::new(&store, hub, applier, size));
+        let grpc = Grpc::new(&store, hub, applier, size, Arc::clone(&metrics));
+        let clients = Box::new(Clients::new(grpc, store.config(), shutdown));
         let max_concurrent_streams = store.config().max_concurrent_streams;
         let endpoints = Arc::new(Endpoints::new(store, metrics));
         let groups = [
-            (self.clients, Role::Clients(grpc)),
+            (self.clients, Role::Clients(clients)),
             (self.monitoring, Role::Monitoring),
             (self.members, Role::Members),
         ];

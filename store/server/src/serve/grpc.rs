@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, header};
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Version, header};
+use http_body::Body as HttpBody;
 use kijabi_base::limits::GRPC_OVERHEAD_BYTES;
 use kijabi_proto::etcdserverpb::auth_server::AuthServer;
 use kijabi_proto::etcdserverpb::cluster_server::ClusterServer;
@@ -16,19 +17,26 @@ use kijabi_proto::etcdserverpb::lease_server::LeaseServer;
 use kijabi_proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use kijabi_proto::etcdserverpb::watch_server::WatchServer;
 use kijabi_proto::health::health_server::HealthServer;
+use kijabi_proto::v3electionpb::election_server::ElectionServer;
+use kijabi_proto::v3lockpb::lock_server::LockServer;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service as _;
 
+use super::counted::{self, Received, Sent};
 use super::refusal;
 use crate::consensus::Applier;
 use crate::drivers::DatabaseSize;
+use crate::metrics::Metrics;
 use crate::service::auth::AuthService;
 use crate::service::cluster::ClusterService;
+use crate::service::election::ElectionService;
 use crate::service::health::HealthService;
 use crate::service::kv::KvService;
 use crate::service::lease::LeaseService;
+use crate::service::lock::LockService;
 use crate::service::maintenance::MaintenanceService;
+use crate::service::recipe::Recipe;
 use crate::service::watch::WatchService;
 use crate::store::Store;
 use crate::watch::Hub;
@@ -42,15 +50,25 @@ pub(crate) struct Grpc {
     cluster: ClusterServer<ClusterService>,
     maintenance: MaintenanceServer<MaintenanceService>,
     auth: AuthServer<AuthService>,
+    lock: LockServer<LockService>,
+    election: ElectionServer<ElectionService>,
     health: HealthServer<HealthService>,
+    metrics: Arc<Metrics>,
 }
 
 impl Grpc {
-    pub(crate) fn new(store: &Store, hub: Arc<Hub>, applier: Applier, size: DatabaseSize) -> Self {
+    pub(crate) fn new(
+        store: &Store,
+        hub: Arc<Hub>,
+        applier: Applier,
+        size: DatabaseSize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let bytes_max = store.config().max_request_bytes + GRPC_OVERHEAD_BYTES;
         let store = || store.clone();
         let maintenance = MaintenanceService::new(store(), applier, size);
         let health = HealthService::new(store().shutdown().clone());
+        let recipe = Recipe::new(store(), Arc::clone(&hub));
         Self {
             kv: KvServer::new(KvService::new(store())).max_decoding_message_size(bytes_max),
             watch: WatchServer::new(WatchService::new(store(), hub))
@@ -60,19 +78,46 @@ impl Grpc {
             cluster: ClusterServer::new(ClusterService::new(store())),
             maintenance: MaintenanceServer::new(maintenance),
             auth: AuthServer::new(AuthService::new(store())),
+            lock: LockServer::new(LockService::new(Arc::clone(&recipe)))
+                .max_decoding_message_size(bytes_max),
+            election: ElectionServer::new(ElectionService::new(recipe))
+                .max_decoding_message_size(bytes_max),
             health: HealthServer::new(health),
+            metrics,
         }
     }
 
-    /// Whether a request is gRPC.
+    /// Whether a request is gRPC. Over HTTP/1.1 nothing is: what a browser can send must pass the
+    /// checks of plain HTTP.
     pub(crate) fn is_for<B>(request: &Request<B>) -> bool {
-        request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+        request.version() == Version::HTTP_2
+            && request
+                .headers()
+                .get(header::CONTENT_TYPE)
+                .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
     }
 
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let version = request.headers().get("client-api-version");
+        let version = version.and_then(|version| version.to_str().ok());
+        let Some(mut call) = self.metrics.rpc.begin(request.uri().path(), version) else {
+            return self.dispatch(request.map(Body::new)).await;
+        };
+        let method = Arc::clone(call.method());
+        let request = request.map(|body| Body::new(Received::new(body, method)));
+        let response = self.dispatch(request).await;
+        if let Some(code) = counted::code(response.headers()) {
+            call.end(code);
+            return response;
+        }
+        response.map(|body| Body::new(Sent::new(body, call)))
+    }
+
+    async fn dispatch(&self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let service = path[1.min(path.len())..].split('/').next().unwrap_or_default();
         let answered = match service {
@@ -82,6 +127,8 @@ impl Grpc {
             "etcdserverpb.Cluster" => self.cluster.clone().call(request).await,
             "etcdserverpb.Maintenance" => self.maintenance.clone().call(request).await,
             "etcdserverpb.Auth" => self.auth.clone().call(request).await,
+            "v3lockpb.Lock" => self.lock.clone().call(request).await,
+            "v3electionpb.Election" => self.election.clone().call(request).await,
             "grpc.health.v1.Health" => self.health.clone().call(request).await,
             unknown => return unimplemented(unknown),
         };

@@ -1,111 +1,86 @@
-//! Plain HTTP: health, version, metrics.
+//! Plain HTTP: health, version, metrics, variables.
 //!
-//! Owns: etcd's paths and their exact answers. Must not know: sockets. A newcomer's trap: a health
-//! check reads through the store like a client does, so it must have a deadline of its own.
+//! Owns: etcd's paths and their exact answers. Must not know: sockets, nor what makes a member
+//! healthy (`health.rs`). A newcomer's trap: the port for monitoring serves these, too, without the
+//! access rules of the clients' port.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use http_body_util::Full;
-use kijabi_proto::etcdserverpb as pb;
 use tonic::body::Body;
 
+use super::health::{Health, Probe};
 use crate::config::ETCD_VERSION;
 use crate::metrics::Metrics;
 use crate::service::maintenance::STORAGE_VERSION;
-use crate::status::EtcdError;
 use crate::store::Store;
 
 /// The endpoints of one member.
 pub(crate) struct Endpoints {
     store: Store,
     metrics: Arc<Metrics>,
-}
-
-/// One thing that a health path looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Check {
-    DataCorruption,
-    SerializableRead,
-    LinearizableRead,
-    NonLearner,
-}
-
-impl Check {
-    fn name(self) -> &'static str {
-        match self {
-            Self::DataCorruption => "data_corruption",
-            Self::SerializableRead => "serializable_read",
-            Self::LinearizableRead => "linearizable_read",
-            Self::NonLearner => "non_learner",
-        }
-    }
+    health: Health,
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
-
-const LIVEZ: &[Check] = &[Check::SerializableRead];
-const READYZ: &[Check] =
-    &[Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead, Check::NonLearner];
 
 // === impl Endpoints ===
 
 impl Endpoints {
     pub(crate) fn new(store: Store, metrics: Arc<Metrics>) -> Self {
-        Self { store, metrics }
+        let health = Health::new(store.clone(), Arc::clone(&metrics));
+        Self { store, metrics, health }
     }
 
-    pub(crate) async fn answer(&self, method: &Method, uri: &Uri) -> Response<Body> {
-        let query = Query::of(uri);
-        let path = uri.path();
-        match path {
-            "/health" => match get_only(method) {
-                Ok(()) => self.health(&query).await,
-                Err(refusal) => refusal,
-            },
-            "/version" => match get_only(method) {
-                Ok(()) => respond(StatusCode::OK, "application/json", version_body()),
-                Err(refusal) => refusal,
-            },
-            "/metrics" => {
-                let body = self.metrics.render();
-                respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body)
-            }
-            _ => {
-                for (root, checks) in [("/livez", LIVEZ), ("/readyz", READYZ)] {
-                    if let Some(rest) = path.strip_prefix(root)
-                        && (rest.is_empty() || rest.starts_with('/'))
-                    {
-                        let name = rest.trim_start_matches('/');
-                        return match get_only(method) {
-                            Ok(()) => self.probe(checks, name, &query).await,
-                            Err(refusal) => refusal,
-                        };
-                    }
+    // Differs from etcd: there are no profiles below `/debug/pprof/`; they are Go's.
+    pub(crate) async fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+    ) -> Response<Body> {
+        let answering = async {
+            match path {
+                "/health" => self.health(&Query::of(query)).await,
+                "/version" => respond(StatusCode::OK, "application/json", version_body()),
+                "/metrics" => {
+                    let body = self.metrics.render();
+                    respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body)
                 }
-                not_found()
+                "/debug/vars" => {
+                    let kind = "application/json; charset=utf-8";
+                    respond(StatusCode::OK, kind, self.variables())
+                }
+                _ => match Probe::of(path) {
+                    Some(probe) => self.probe(probe, &Query::of(query)).await,
+                    None => not_found(),
+                },
             }
+        };
+        let only_get = path != "/metrics" && (path.starts_with("/debug/") || known(path));
+        if only_get && method != Method::GET {
+            return method_not_allowed();
         }
+        answering.await
     }
 
     /// What other members may ask.
     // Differs from etcd: `/members` and the rest come with clusters of several members.
     pub(crate) fn answer_member(method: &Method, uri: &Uri) -> Response<Body> {
-        match (uri.path(), get_only(method)) {
-            ("/version", Ok(())) => respond(StatusCode::OK, "application/json", version_body()),
-            ("/version", Err(refusal)) => refusal,
+        match uri.path() {
+            "/version" if method == Method::GET => {
+                respond(StatusCode::OK, "application/json", version_body())
+            }
+            "/version" => method_not_allowed(),
             _ => not_found(),
         }
     }
 
     /// The older health path: JSON, one reason.
     async fn health(&self, query: &Query) -> Response<Body> {
-        let reason = self.health_reason(query).await;
+        let reason = self.health.reason(query.serializable, &query.excluded).await;
         let healthy = reason.is_empty();
-        let counter =
-            if healthy { &self.metrics.health_success } else { &self.metrics.health_failures };
-        counter.inc();
         let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let reason = serde_json::Value::String(reason);
         let mut body = format!("{{\"health\":\"{healthy}\",\"reason\":{reason}}}");
@@ -116,91 +91,65 @@ impl Endpoints {
         respond(status, TEXT, body)
     }
 
-    async fn health_reason(&self, query: &Query) -> String {
-        for alarm in self.store.machine().read().alarms() {
-            let name = alarm.alarm().as_str_name();
-            if !query.excluded.iter().any(|excluded| excluded == name) {
-                return format!("ALARM {name}");
-            }
-        }
-        if query.serializable {
-            return String::new();
-        }
-        if self.store.standing().leader == 0 {
-            return "RAFT NO LEADER".into();
-        }
-        match self.store.read_barrier().await {
-            Ok(()) => String::new(),
-            Err(error) => format!("RANGE ERROR:{}", EtcdError::from(&error).text()),
+    async fn probe(&self, probe: Probe, query: &Query) -> Response<Body> {
+        match self.health.probe(&probe, &query.excluded).await {
+            Err(report) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, report + "\n"),
+            Ok(report) if query.verbose => respond(StatusCode::OK, TEXT, report + "ok\n"),
+            Ok(_) => respond(StatusCode::OK, TEXT, "ok\n"),
         }
     }
 
-    async fn probe(&self, checks: &[Check], name: &str, query: &Query) -> Response<Body> {
-        let chosen: Vec<Check> = if name.is_empty() {
-            let wanted = |check: &&Check| !query.excluded.iter().any(|name| name == check.name());
-            checks.iter().filter(wanted).copied().collect()
+    /// What can be said of the variables that etcd publishes.
+    fn variables(&self) -> String {
+        let standing = self.store.standing();
+        let state = if standing.leader == self.store.member_id() {
+            "StateLeader"
+        } else if standing.leader == 0 {
+            "StateCandidate"
         } else {
-            checks.iter().filter(|check| check.name() == name).copied().collect()
+            "StateFollower"
         };
-        if !name.is_empty() && chosen.is_empty() {
-            return not_found();
-        }
-        let mut report = String::new();
-        let mut healthy = true;
-        for check in chosen {
-            match self.run(check).await {
-                Ok(()) => {
-                    let _ = writeln!(report, "[+]{} ok", check.name());
-                }
-                Err(why) => {
-                    healthy = false;
-                    let _ = writeln!(report, "[-]{} failed: {why}", check.name());
-                }
-            }
-        }
-        if !healthy {
-            return respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, report + "\n");
-        }
-        let body = if query.verbose { report + "ok\n" } else { "ok\n".into() };
-        respond(StatusCode::OK, TEXT, body)
+        let limit = crate::metrics::process::descriptors().1;
+        let variables = serde_json::json!({
+            "cmdline": command_line(std::env::args()),
+            "file_descriptor_limit": limit,
+            "raft.status": {
+                "id": format!("{:x}", self.store.member_id()),
+                "term": standing.term,
+                "lead": format!("{:x}", standing.leader),
+                "commit": standing.committed_index,
+                "applied": standing.applied_index,
+                "raftState": state,
+            },
+        });
+        format!("{variables:#}\n")
     }
+}
 
-    async fn run(&self, check: Check) -> Result<(), String> {
-        match check {
-            Check::DataCorruption => {
-                let alarms = self.store.machine().read().alarms();
-                let corrupt = alarms.iter().any(|alarm| alarm.alarm() == pb::AlarmType::Corrupt);
-                if corrupt { Err("alarm activated: CORRUPT".into()) } else { Ok(()) }
+/// The arguments, without the values of those that are secret.
+fn command_line(arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let mut hide_next = false;
+    arguments
+        .map(|argument| {
+            if std::mem::take(&mut hide_next) && !argument.starts_with('-') {
+                return "***".to_owned();
             }
-            Check::SerializableRead => {
-                let request = pb::RangeRequest {
-                    key: b"a".as_slice().into(),
-                    limit: 1,
-                    serializable: true,
-                    ..Default::default()
-                };
-                let machine = self.store.machine();
-                let (plan, state) = {
-                    let machine = machine.read();
-                    (machine.range(&request), machine.state())
-                };
-                let read = plan.and_then(|plan| plan.fetch(&*state));
-                read.map(|_| ()).map_err(|error| format!("range error: {error}"))
+            let (name, value) = match argument.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (argument.as_str(), None),
+            };
+            if !name.contains("password") {
+                return argument;
             }
-            Check::LinearizableRead => self
-                .store
-                .read_barrier()
-                .await
-                .map_err(|error| format!("range error: {}", EtcdError::from(&error).text())),
-            Check::NonLearner => {
-                if self.store.standing().is_learner {
-                    Err("not supported for learner".into())
-                } else {
-                    Ok(())
-                }
-            }
-        }
-    }
+            hide_next = value.is_none();
+            if value.is_some() { format!("{name}=***") } else { argument }
+        })
+        .collect()
+}
+
+/// Paths that answer nothing but GET.
+fn known(path: &str) -> bool {
+    matches!(path, "/health" | "/version") || Probe::of(path).is_some()
 }
 
 fn version_body() -> String {
@@ -209,14 +158,10 @@ fn version_body() -> String {
     )
 }
 
-#[allow(clippy::result_large_err, reason = "the refusal is the answer")]
-fn get_only(method: &Method) -> Result<(), Response<Body>> {
-    if method == Method::GET {
-        return Ok(());
-    }
+fn method_not_allowed() -> Response<Body> {
     let mut refusal = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Method Not Allowed\n");
     refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
-    Err(refusal)
+    refusal
 }
 
 fn not_found() -> Response<Body> {
@@ -230,7 +175,11 @@ fn respond(
 ) -> Response<Body> {
     let mut response = Response::new(Body::new(Full::new(body.into())));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    if kind == TEXT {
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
     response
 }
 
@@ -243,17 +192,31 @@ struct Query {
 }
 
 impl Query {
-    fn of(uri: &Uri) -> Self {
-        let mut query = Self::default();
-        for part in uri.query().unwrap_or_default().split('&') {
+    fn of(query: Option<&str>) -> Self {
+        let mut found = Self::default();
+        for part in query.unwrap_or_default().split('&') {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             match name {
-                "serializable" => query.serializable = value == "true",
-                "verbose" => query.verbose = true,
-                "exclude" => query.excluded.push(value.to_owned()),
+                "serializable" => found.serializable = value == "true",
+                "verbose" => found.verbose = true,
+                "exclude" if !value.is_empty() => found.excluded.push(value.to_owned()),
                 _ => {}
             }
         }
-        query
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_on_the_command_line_are_not_shown() {
+        let given = ["etcd", "--name=a", "--discovery-password=p", "--discovery-password", "p"];
+        let shown = command_line(given.into_iter().map(str::to_owned));
+        let expected =
+            ["etcd", "--name=a", "--discovery-password=***", "--discovery-password", "***"];
+        assert_eq!(shown, expected);
     }
 }

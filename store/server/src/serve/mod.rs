@@ -4,12 +4,18 @@
 //! A newcomer's trap: listeners are bound before the data is opened, so that a taken port costs
 //! nothing, but nobody is accepted before the member is ready.
 
+mod access;
 mod authority;
+mod clients;
+mod counted;
+pub(crate) mod gateway;
 mod grpc;
+mod health;
 mod http;
 mod listener;
 mod refusal;
 
+pub(crate) use clients::Clients;
 pub(crate) use grpc::Grpc;
 pub(crate) use http::Endpoints;
 pub(crate) use listener::{Bound, ListenError, Peer, bind};
@@ -42,8 +48,8 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Whom a port is for.
 #[derive(Clone)]
 pub(crate) enum Role {
-    /// Clients: gRPC and the endpoints.
-    Clients(Box<Grpc>),
+    /// Clients: gRPC, the JSON gateway and the endpoints.
+    Clients(Box<Clients>),
     /// Monitoring: the endpoints.
     Monitoring,
     /// Other members: they only ask for the version so far.
@@ -64,9 +70,10 @@ pub(crate) struct Service {
 impl Service {
     async fn answer(&self, request: ::http::Request<Incoming>) -> ::http::Response<Body> {
         match &self.role {
-            Role::Clients(grpc) if Grpc::is_for(&request) => grpc.answer(request).await,
-            Role::Clients(_) | Role::Monitoring => {
-                self.endpoints.answer(request.method(), request.uri()).await
+            Role::Clients(clients) => clients.answer(request, &self.endpoints, false).await,
+            Role::Monitoring => {
+                let uri = request.uri();
+                self.endpoints.answer(request.method(), uri.path(), uri.query()).await
             }
             Role::Members => Endpoints::answer_member(request.method(), request.uri()),
         }
@@ -120,7 +127,8 @@ async fn connection(stream: Peer, service: Service, shutdown: Shutdown) {
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
-    let serving = builder.serve_connection(TokioIo::new(Lenient::new(stream)), answer);
+    let serving =
+        builder.serve_connection_with_upgrades(TokioIo::new(Lenient::new(stream)), answer);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

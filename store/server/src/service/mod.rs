@@ -6,13 +6,16 @@
 
 pub(crate) mod auth;
 pub(crate) mod cluster;
+pub(crate) mod election;
 pub(crate) mod guard;
 mod hash;
 pub(crate) mod health;
 pub(crate) mod kv;
 pub(crate) mod lease;
+pub(crate) mod lock;
 pub(crate) mod maintenance;
 mod range;
+pub(crate) mod recipe;
 pub(crate) mod watch;
 
 use kijabi_machine::Outcome;

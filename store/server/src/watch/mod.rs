@@ -15,6 +15,6 @@ mod tests;
 mod watcher;
 
 pub(crate) use coverage::Coverage;
-pub(crate) use hub::Hub;
+pub(crate) use hub::{Hub, Registration};
 pub(crate) use session::Source;
 pub(crate) use stream::{Terms, run};

@@ -3,22 +3,28 @@
 //! Owns: the collectors of one member. Must not know: HTTP. A newcomer's trap: each member has a
 //! registry of its own, because tests and `kijabi up` run several members in one process.
 
+pub(crate) mod process;
+pub(crate) mod rpc;
+
 use std::time::Duration;
 
 use kijabi_machine::{Applied, Outcome};
 use kijabi_proto::etcdserverpb as pb;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::store::Standing;
+use process::ProcessMetrics;
+use rpc::{Rpc, RpcMetrics};
 
 /// The collectors of one member.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
+    pub(crate) rpc: RpcMetrics,
     pub(crate) proposals_pending: IntGauge,
     pub(crate) proposals_failed: IntCounter,
     pub(crate) read_indexes_failed: IntCounter,
@@ -41,8 +47,9 @@ pub(crate) struct Metrics {
     current_revision: IntGauge,
     events: IntCounter,
     invariant_violations: IntGauge,
-    fd_used: IntGauge,
-    fd_limit: IntGauge,
+    process: ProcessMetrics,
+    healthcheck: IntGaugeVec,
+    healthchecks: IntCounterVec,
 }
 
 fn register<C: Collector + Clone + 'static>(
@@ -57,7 +64,20 @@ fn register<C: Collector + Clone + 'static>(
 // === impl Metrics ===
 
 impl Metrics {
+    /// Of a member that serves no RPC.
+    #[cfg(test)]
     pub(crate) fn new(member_id: u64, version: &str, quota_bytes: u64) -> Self {
+        Self::of(member_id, version, quota_bytes, &[], false)
+    }
+
+    /// Of a member that serves `rpcs`; with `extensive`, their latencies are measured.
+    pub(crate) fn of(
+        member_id: u64,
+        version: &str,
+        quota_bytes: u64,
+        rpcs: &[Rpc],
+        extensive: bool,
+    ) -> Self {
         let registry = Registry::new();
         let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help));
         let counter = |name: &str, help: &str| register(&registry, IntCounter::new(name, help));
@@ -122,8 +142,22 @@ impl Metrics {
             ),
             events: counter("etcd_debugging_mvcc_events_total", "Events published to watchers."),
             invariant_violations: gauge("invariant_violations_total", "Invariants found broken."),
-            fd_used: gauge("os_fd_used", "File descriptors in use."),
-            fd_limit: gauge("os_fd_limit", "File descriptors allowed."),
+            process: ProcessMetrics::new(&registry),
+            healthcheck: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("etcd_server_healthcheck", "The last result of each health check."),
+                    &["type", "name"],
+                ),
+            ),
+            healthchecks: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("etcd_server_healthchecks_total", "Health checks by result."),
+                    &["type", "name", "status"],
+                ),
+            ),
+            rpc: RpcMetrics::new(&registry, rpcs, extensive),
             registry,
         };
         metrics.quota_bytes.set(quota_bytes as i64);
@@ -184,22 +218,21 @@ impl Metrics {
         self.db_in_use_bytes.set(in_use as i64);
     }
 
+    /// A health check has been run.
+    pub(crate) fn health_checked(&self, kind: &str, name: &str, well: bool) {
+        self.healthcheck.with_label_values(&[kind, name]).set(i64::from(well));
+        let status = if well { "success" } else { "error" };
+        self.healthchecks.with_label_values(&[kind, name, status]).inc();
+    }
+
     /// Everything as Prometheus text.
     pub(crate) fn render(&self) -> Vec<u8> {
         self.invariant_violations.set(kijabi_base::invariant::violations() as i64);
-        let (used, limit) = descriptors();
-        self.fd_used.set(used);
-        self.fd_limit.set(limit);
+        self.process.refresh();
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics cannot be encoded");
         }
         text
     }
-}
-
-fn descriptors() -> (i64, i64) {
-    let used = std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as i64);
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    (used, limit.map_or(i64::MAX, |limit| limit as i64))
 }
