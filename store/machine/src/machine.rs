@@ -151,10 +151,10 @@ impl Machine {
         self.mvcc.compaction_finished()
     }
 
-    /// Runs one bounded step of the scheduled compaction; `None` if none is due. Write its state
-    /// under the same lock, pause, and call again until `done`.
-    pub fn compact_step(&mut self) -> Option<CompactStep> {
-        self.mvcc.compact_step()
+    /// Runs one step of the scheduled compaction, which removes at most `rows_max` rows; `None` if
+    /// none is due. Write its state under the same lock, pause, and call again until `done`.
+    pub fn compact_step(&mut self, rows_max: usize) -> Option<CompactStep> {
+        self.mvcc.compact_step(rows_max.max(1))
     }
 
     /// This member became the leader: every lease gets its full TTL plus `extend_ms` (LEASE-1).

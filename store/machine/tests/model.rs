@@ -242,7 +242,7 @@ fn carry_out(store: &mut Store, model: &mut Model, step: Step) {
             }
         }
         Step::RemoveCompacted => {
-            if let Some(step) = store.machine.compact_step() {
+            if let Some(step) = store.machine.compact_step(1000) {
                 store.state.write(&step.state);
             }
         }

@@ -8,16 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kijabi_base::limits::LEASE_REVOKE_BATCH_MAX;
-use kijabi_base::tasks::Shutdown;
+use kijabi_base::tasks::{self, Shutdown};
 use kijabi_machine::Caller;
 use kijabi_proto::command::LeaseRevokeMany;
 use kijabi_proto::command::command::Request;
 use tokio::sync::{Notify, watch};
 
+use crate::auto_compaction;
 use crate::consensus::{Applier, Raft};
 use crate::fatal::Fatal;
 use crate::limits::LOG_BYTES_BEFORE_SNAPSHOT;
 use crate::metrics::Metrics;
+use crate::quota;
 use crate::store::Store;
 
 /// How often the leader looks for expired leases, as etcd does.
@@ -66,11 +68,15 @@ pub(crate) async fn compact(
     fatal: Fatal,
 ) {
     let pause = store.config().compaction_pause;
+    let rows_max = store.config().compaction_batch_limit;
     loop {
-        match applier.compact_step().await {
+        match applier.compact_step(rows_max).await {
             Ok(Some(false)) => tokio::time::sleep(pause).await,
             Ok(Some(true)) => {
                 finished.send_replace(store.machine().read().compaction_finished());
+                // The log may be slow or without a leader; the next compaction does not wait.
+                let store = store.clone();
+                tasks::spawn("disarm", async move { quota::disarm_if_free(&store).await });
             }
             Ok(None) => {
                 finished.send_replace(store.machine().read().compaction_finished());
@@ -81,15 +87,13 @@ pub(crate) async fn compact(
     }
 }
 
-/// How large the database is: measured now and then, and counted up in between so that a quota
-/// cannot be overrun between two measurements.
+/// How large the files are: measured now and then, and counted up in between.
 #[derive(Clone, Debug)]
 pub(crate) struct DatabaseSize(Arc<Sizes>);
 
 #[derive(Debug)]
 struct Sizes {
     total: AtomicU64,
-    in_use: AtomicU64,
     written_at_measurement: AtomicU64,
     written: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
@@ -104,23 +108,17 @@ impl DatabaseSize {
     pub(crate) fn new(written: Arc<AtomicU64>, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Sizes {
             total: AtomicU64::new(0),
-            in_use: AtomicU64::new(0),
             written_at_measurement: AtomicU64::new(0),
             written,
             metrics,
         }))
     }
 
-    /// Bytes the database takes at most.
+    /// Bytes the files take at most.
     pub(crate) fn total(&self) -> u64 {
         let written = self.0.written.load(Ordering::Relaxed);
         let counted = written.saturating_sub(self.0.written_at_measurement.load(Ordering::Relaxed));
         self.0.total.load(Ordering::Relaxed) + counted
-    }
-
-    /// Bytes of it that live data takes.
-    pub(crate) fn in_use(&self) -> u64 {
-        self.0.in_use.load(Ordering::Relaxed)
     }
 
     /// Measures once.
@@ -129,9 +127,9 @@ impl DatabaseSize {
         match applier.state().size() {
             Ok(size) => {
                 self.0.written_at_measurement.store(written, Ordering::Relaxed);
-                self.0.total.store(size.total, Ordering::Relaxed);
-                self.0.in_use.store(size.in_use, Ordering::Relaxed);
-                self.0.metrics.database_size(size.total, size.in_use);
+                self.0.total.store(size, Ordering::Relaxed);
+                let live = applier.live_bytes();
+                self.0.metrics.database_size(size.max(live), live);
             }
             Err(error) => tracing::warn!(%error, "the database's size cannot be read"),
         }
@@ -174,7 +172,9 @@ pub(crate) fn spawn_all(
     finished: watch::Sender<i64>,
     fatal: Fatal,
 ) {
-    use kijabi_base::tasks::spawn_until;
+    use tasks::spawn_until;
+    let auto_compaction = auto_compaction::run(store.clone());
+    spawn_until("auto-compaction", shutdown.clone(), auto_compaction);
     spawn_until("lease-expiry", shutdown.clone(), revoke_expired(store.clone()));
     let compaction = compact(applier.clone(), store.clone(), due, finished, fatal);
     spawn_until("compaction", shutdown.clone(), compaction);

@@ -6,6 +6,7 @@
 
 mod access;
 mod apply_hooks;
+mod auto_compaction;
 mod barrier;
 mod check;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod logging;
 mod member;
 mod metrics;
 mod propose;
+mod quota;
 mod serve;
 mod service;
 pub mod status;

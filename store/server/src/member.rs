@@ -271,7 +271,6 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
         standing: standing.subscribe(),
         compacted: compacted.subscribe(),
         started,
-        size: size.clone(),
         shutdown: shutdown.clone(),
     });
     let batches = propose::run(proposal_queue, raft.clone(), Arc::clone(&metrics));

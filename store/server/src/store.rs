@@ -10,7 +10,7 @@ use std::sync::Arc;
 use kijabi_base::clock::Instant;
 use kijabi_base::limits::APPLY_GAP_MAX;
 use kijabi_base::tasks::Shutdown;
-use kijabi_machine::{Caller, Machine, Outcome, RevisionEvents, quota_cost};
+use kijabi_machine::{Caller, Machine, Outcome, RevisionEvents};
 use kijabi_proto::command::command::Request;
 use kijabi_proto::etcdserverpb as pb;
 use parking_lot::RwLock;
@@ -18,9 +18,9 @@ use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Config;
-use crate::drivers::DatabaseSize;
 use crate::error::Error;
 use crate::limits::{ANSWER_ROOM_BYTES, PROPOSAL_QUEUE_BYTES_MAX};
+use crate::quota;
 
 /// Where the apply loop publishes events: the watch hub.
 pub(crate) trait EventSink: Send + Sync + 'static {
@@ -72,7 +72,6 @@ struct Inner {
     standing: watch::Receiver<Standing>,
     compacted: watch::Receiver<i64>,
     started: Instant,
-    size: DatabaseSize,
     shutdown: Shutdown,
 }
 
@@ -88,7 +87,6 @@ pub(crate) struct StoreParts {
     pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) compacted: watch::Receiver<i64>,
     pub(crate) started: Instant,
-    pub(crate) size: DatabaseSize,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -106,7 +104,6 @@ impl Store {
             standing,
             compacted,
             started,
-            size,
             shutdown,
         } = parts;
         Self(Arc::new(Inner {
@@ -120,7 +117,6 @@ impl Store {
             standing,
             compacted,
             started,
-            size,
             shutdown,
         }))
     }
@@ -134,20 +130,19 @@ impl Store {
         caller: &Caller,
         request: Request,
     ) -> Result<Outcome, Error> {
-        let bytes = request_bytes(&request);
-        if bytes > self.0.config.max_request_bytes {
+        if request_bytes(&request) > self.0.config.max_request_bytes {
             return Err(Error::RequestTooLarge);
         }
-        self.check_quota(&request).await?;
-        self.submit(caller.clone(), request, bytes).await
+        quota::check(self, &request).await?;
+        self.submit(caller.clone(), request).await
     }
 
-    async fn submit(
-        &self,
-        caller: Caller,
-        request: Request,
-        bytes: usize,
-    ) -> Result<Outcome, Error> {
+    /// Like [`Store::propose`] for a change of the member itself, whatever its size and the quota.
+    pub(crate) async fn propose_own(&self, request: Request) -> Result<Outcome, Error> {
+        self.submit(Caller::Member, request).await
+    }
+
+    async fn submit(&self, caller: Caller, request: Request) -> Result<Outcome, Error> {
         let standing = self.standing();
         if standing.leader == 0 {
             return Err(Error::NoLeader);
@@ -155,7 +150,7 @@ impl Store {
         if standing.committed_index.saturating_sub(standing.applied_index) > APPLY_GAP_MAX {
             return Err(Error::TooManyRequests);
         }
-        let bytes = bytes + answer_room(&request);
+        let bytes = request_bytes(&request) + answer_room(&request);
         // A request above the queue's size has been refused above: the limit is far below it.
         let claim = u32::try_from(bytes.min(PROPOSAL_QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.0.proposal_room)
@@ -173,33 +168,6 @@ impl Store {
             Ok(Err(_dropped)) => Err(Error::Stopped),
             Err(_elapsed) => Err(Error::Timeout),
         }
-    }
-
-    /// Refuses what would make the database larger than its quota, and raises the alarm for all
-    /// members.
-    async fn check_quota(&self, request: &Request) -> Result<(), Error> {
-        let (cost, quota) = (quota_cost(request), self.0.config.quota_bytes);
-        if cost == 0 || quota == 0 || self.0.size.total() + cost < quota {
-            return Ok(());
-        }
-        let alarm = pb::AlarmRequest {
-            action: pb::alarm_request::AlarmAction::Activate.into(),
-            member_id: self.0.member_id,
-            alarm: pb::AlarmType::Nospace.into(),
-        };
-        let raised = {
-            let machine = self.0.machine.read();
-            machine
-                .alarms()
-                .iter()
-                .any(|active| active.member_id == alarm.member_id && active.alarm == alarm.alarm)
-        };
-        if !raised {
-            tracing::warn!(quota, "the database is full; the NOSPACE alarm is raised");
-            let bytes = alarm.encoded_len();
-            self.submit(Caller::Member, Request::Alarm(alarm), bytes).await?;
-        }
-        Err(Error::Machine(kijabi_machine::Error::NoSpace))
     }
 
     /// Returns once this member's machine holds every write acknowledged before the call (READ-1).

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use etcd_client::{
     AlarmAction, AlarmOptions, AlarmType, Client, CompactionOptions, DeleteOptions, GetOptions,
-    PutOptions, WatchOptions,
+    PutOptions, Txn, TxnOp, WatchOptions,
 };
 use kijabi_server::{Config, Member};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -166,40 +166,87 @@ async fn a_physical_compaction_returns_when_history_is_gone() {
     member.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_database_refuses_puts_until_the_alarm_is_off() {
-    let dir = tempfile::tempdir().unwrap();
-    let small = Config { quota_bytes: 4 << 20, ..config(dir.path()) };
-    let (member, mut client) = start(small).await;
-    let value = "x".repeat(500_000);
-    let mut refused = None;
+/// Puts until one is refused; gives the refusal.
+async fn fill(client: &mut Client, value: &str) -> String {
     for number in 0..20 {
-        if let Err(error) = client.put(format!("k{number}"), value.clone(), None).await {
-            refused = Some(error.to_string());
-            break;
+        if let Err(error) = client.put(format!("k{number}"), value, None).await {
+            return error.to_string();
         }
     }
-    let refused = refused.expect("4 MiB do not hold 10 MB");
-    assert!(refused.contains("etcdserver: mvcc: database space exceeded"), "{refused}");
-    let alarms = client.alarm(AlarmAction::Get, AlarmType::None, None).await.unwrap();
-    assert_eq!(alarms.alarms()[0].alarm(), AlarmType::Nospace);
+    panic!("4 MiB do not hold 10 MB");
+}
+
+async fn alarms(client: &mut Client) -> Vec<(u64, AlarmType)> {
+    let answer = client.alarm(AlarmAction::Get, AlarmType::None, None).await.unwrap();
+    answer.alarms().iter().map(|alarm| (alarm.member_id(), alarm.alarm())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_database_refuses_puts_until_a_compaction_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Config { quota_bytes: 4 << 20, ..config(dir.path()) };
+    let (member, mut client) = start(small.clone()).await;
+    let value = "x".repeat(500_000);
+    let full = "etcdserver: mvcc: database space exceeded";
+    let refused = fill(&mut client, &value).await;
+    assert!(refused.contains(full), "{refused}");
+    let member_id = client.status().await.unwrap().header().unwrap().member_id();
+    assert_eq!(alarms(&mut client).await, [(member_id, AlarmType::Nospace)]);
     let (status, body) = get(&member, "/health").await;
     assert_eq!((status, body.trim()), (503, "{\"health\":\"false\",\"reason\":\"ALARM NOSPACE\"}"));
     assert_eq!(get(&member, "/health?exclude=NOSPACE").await.0, 200);
-    // Reads and deletes still work, and the operator's way out does: delete, compact, defragment,
-    // disarm.
-    client.get("k0", None).await.unwrap();
+    // Everything that may need room is refused, however small, and still there is one alarm.
+    let put = TxnOp::put("k", "v", None);
+    for refused in [
+        client.put("k", "v", None).await.map(drop),
+        client.txn(Txn::new().and_then([put.clone()])).await.map(drop),
+        client.txn(Txn::new().and_then([TxnOp::txn(Txn::new().or_else([put]))])).await.map(drop),
+        client.lease_grant(60, None).await.map(drop),
+    ] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(full), "{refused}");
+    }
+    assert_eq!(alarms(&mut client).await.len(), 1);
+    // It survives a restart. Reads, deletes and compaction go on.
+    member.shutdown().await;
+    let (member, mut client) = start(small).await;
+    assert!(client.put("k", "v", None).await.is_err());
+    assert_eq!(client.get("k0", None).await.unwrap().kvs().len(), 1);
+    let in_use = client.status().await.unwrap().db_size();
+    assert!(in_use > 3 << 20, "{in_use}");
+    client.txn(Txn::new().and_then([TxnOp::delete("k0", None)])).await.unwrap();
     let all = DeleteOptions::new().with_prefix();
     let deleted = client.delete("k", Some(all)).await.unwrap();
     let revision = deleted.header().unwrap().revision();
-    client.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
     client.defragment().await.unwrap();
-    let mut raised_by = AlarmOptions::new();
-    raised_by.with_member(alarms.alarms()[0].member_id());
-    let disarmed = client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(raised_by)).await;
-    assert_eq!(disarmed.unwrap().alarms().len(), 1);
+    assert_eq!(alarms(&mut client).await.len(), 1, "history still takes the room");
+    client.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
+    // Nobody has to disarm anything.
+    for _ in 0..2000 {
+        if alarms(&mut client).await.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     client.put("k0", value, None).await.unwrap();
     assert_eq!(get(&member, "/health").await.0, 200);
+    member.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disarmed_alarm_is_raised_again_by_the_next_put_that_does_not_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (member, mut client) = start(Config { quota_bytes: 4 << 20, ..config(dir.path()) }).await;
+    let value = "x".repeat(500_000);
+    fill(&mut client, &value).await;
+    let raised = alarms(&mut client).await;
+    let mut raised_by = AlarmOptions::new();
+    raised_by.with_member(raised[0].0);
+    let disarmed = client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(raised_by)).await;
+    assert_eq!(disarmed.unwrap().alarms().len(), 1);
+    client.put("small", "fits", None).await.unwrap();
+    client.put("large", value, None).await.unwrap_err();
+    assert_eq!(alarms(&mut client).await, raised);
     member.shutdown().await;
 }
 

@@ -5,8 +5,6 @@
 //! is applied, before a single row is gone; after a restart the removal starts over, which is safe
 //! because the index is rebuilt from the rows that are left.
 
-use kijabi_base::limits::COMPACTION_BATCH_REVISIONS;
-
 use super::store::Mvcc;
 use crate::error::Error;
 use crate::meta;
@@ -15,8 +13,9 @@ use crate::state::{StateBatch, StateError, StateReader, Table};
 
 /// No compaction yet.
 const NEVER: i64 = -1;
-/// Keys looked at in one step, so that a step over keys with nothing to drop ends too.
-const KEYS_PER_STEP: usize = 16 * COMPACTION_BATCH_REVISIONS;
+/// Keys looked at in one step for each row it may drop, so that a step over keys with nothing to
+/// drop ends too.
+const KEYS_PER_ROW: usize = 16;
 
 /// How far compaction got.
 #[derive(Debug)]
@@ -73,8 +72,8 @@ impl Mvcc {
         Ok(())
     }
 
-    /// Removes at most [`COMPACTION_BATCH_REVISIONS`] superseded rows.
-    pub(crate) fn compact_step(&mut self) -> Option<CompactStep> {
+    /// Removes at most `rows_max` superseded rows.
+    pub(crate) fn compact_step(&mut self, rows_max: usize) -> Option<CompactStep> {
         let Compaction { scheduled, finished, pass } = &mut self.compaction;
         if finished >= scheduled {
             return None;
@@ -83,8 +82,8 @@ impl Mvcc {
         let step = self.index.compact(
             pass.revision,
             &pass.next,
-            COMPACTION_BATCH_REVISIONS,
-            KEYS_PER_STEP,
+            rows_max,
+            rows_max.saturating_mul(KEYS_PER_ROW),
         );
         let mut state = StateBatch::default();
         for row in step.dropped {

@@ -45,6 +45,7 @@ pub(crate) fn run(script: &mut Script, line: &str) -> String {
             store.apply(Request::Compaction(request)).map(show)
         }
         "steps" => Ok(steps(store)),
+        "step" => Ok(step(store, rest[0].parse().unwrap())),
         "grant" => {
             let (id, ttl) = (rest[0].parse().unwrap(), rest[1].parse().unwrap());
             store.apply(Request::LeaseGrant(pb::LeaseGrantRequest { ttl, id })).map(show)
@@ -240,13 +241,24 @@ fn compare(text: &str) -> pb::Compare {
 
 fn steps(store: &mut Store) -> String {
     let (mut steps, mut dropped) = (0, 0);
-    while let Some(step) = store.machine.compact_step() {
+    while let Some(step) = store.machine.compact_step(1000) {
         steps += 1;
         dropped += step.state.ops.len();
         store.state.write(&step.state);
     }
     // One operation of the last step records that it is finished.
     format!("finished={} dropped={}", store.machine.compaction_finished(), dropped - steps.min(1))
+}
+
+/// One step that drops at most `max` rows.
+fn step(store: &mut Store, max: usize) -> String {
+    match store.machine.compact_step(max) {
+        Some(step) => {
+            store.state.write(&step.state);
+            format!("done={} finished={}", step.done, store.machine.compaction_finished())
+        }
+        None => "none due".into(),
+    }
 }
 
 fn ttl(store: &Store, words: &[&str]) -> Result<String, Error> {

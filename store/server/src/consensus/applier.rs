@@ -84,11 +84,16 @@ impl Applier {
         Ok((meta.last_log_id.map(|id| id.index), voters))
     }
 
-    /// Runs one step of the scheduled compaction. `None` if none is due, else whether it is done.
-    pub(crate) async fn compact_step(&self) -> Result<Option<bool>, StateError> {
+    /// Bytes of all revisions that are not compacted away.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.0.machine.read().live_bytes()
+    }
+
+    /// Runs one step of the scheduled compaction, of at most `rows_max` rows. `None` if none is due, else whether it is done.
+    pub(crate) async fn compact_step(&self, rows_max: usize) -> Result<Option<bool>, StateError> {
         let _applying = self.0.applying.lock().await;
         let mut machine = self.0.machine.write();
-        let Some(step) = machine.compact_step() else { return Ok(None) };
+        let Some(step) = machine.compact_step(rows_max) else { return Ok(None) };
         self.state().write(&step.state)?;
         Ok(Some(step.done))
     }

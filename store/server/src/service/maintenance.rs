@@ -74,9 +74,10 @@ impl Maintenance for MaintenanceService {
         _request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let standing = self.store.standing();
-        let (revision, alarms, applied) = {
+        let (revision, alarms, applied, live) = {
             let machine = self.store.machine().read();
-            (machine.revision(), machine.alarms(), machine.applied_index())
+            let (alarms, live) = (machine.alarms(), machine.live_bytes());
+            (machine.revision(), alarms, machine.applied_index(), live)
         };
         let mut errors = Vec::new();
         if standing.leader == 0 {
@@ -90,13 +91,14 @@ impl Maintenance for MaintenanceService {
         Ok(Response::new(pb::StatusResponse {
             header: Some(self.store.header(revision)),
             version: ETCD_VERSION.into(),
-            db_size: self.size.total() as i64,
+            // Files are compressed, and may be smaller than what is in them.
+            db_size: self.size.total().max(live) as i64,
             leader: standing.leader,
             raft_index: standing.committed_index.max(applied),
             raft_term: standing.term,
             raft_applied_index: applied,
             errors,
-            db_size_in_use: self.size.in_use() as i64,
+            db_size_in_use: live as i64,
             is_learner: standing.is_learner,
             storage_version: STORAGE_VERSION.into(),
             db_size_quota: self.store.config().quota_bytes as i64,

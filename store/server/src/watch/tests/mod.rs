@@ -70,7 +70,7 @@ impl World {
     pub(super) fn compact(&mut self, revision: i64) {
         self.apply(Command::Compaction(pb::CompactionRequest { revision, physical: false }));
         let mut machine = self.source.machine.write();
-        while let Some(step) = machine.compact_step() {
+        while let Some(step) = machine.compact_step(1000) {
             self.state.write(&step.state);
         }
     }
