@@ -53,6 +53,8 @@ where
 {
     spawn(name, async move {
         tokio::select! {
+            // What the future sees of a stop, such as a part that has ended, is then no news to it.
+            biased;
             () = shutdown.wait() => {}
             () = future => {}
         }
