@@ -1,0 +1,58 @@
+//! One load on one endpoint: options, connections, the run, the report.
+//!
+//! Owns: the order of a run: connect, prepare, warm up, measure, report. Must not know: what one
+//! operation does. A newcomer's trap: the warm-up is the same load, only not recorded; operations
+//! that began in it are not recorded either.
+
+pub mod args;
+mod driver;
+mod latency;
+mod progress;
+pub mod report;
+mod server;
+mod target;
+mod workload;
+
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+
+pub use args::{Bench, Common, Workload};
+pub use report::Report;
+
+/// Runs one load and prints its report.
+///
+/// # Errors
+/// If the endpoint cannot be reached, or a request that prepares the load fails.
+pub async fn run(bench: Bench) -> anyhow::Result<()> {
+    let json = bench.common.json;
+    let report = measure(&bench).await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report).context("report as JSON")?);
+    } else {
+        print!("{}", report.table());
+    }
+    Ok(())
+}
+
+/// Runs one load and returns what was measured.
+///
+/// # Errors
+/// As [`run`].
+pub async fn measure(bench: &Bench) -> anyhow::Result<Report> {
+    let common = &bench.common;
+    let target = target::Target::connect(common).await?;
+    let workload = workload::of(&bench.workload, common);
+    workload.prepare(&target).await.context("preparing the load")?;
+    let pids = if common.server_pid.is_empty() {
+        server::local_pids(&common.endpoints)
+    } else {
+        common.server_pid.clone()
+    };
+    let shown = !common.json && !common.quiet && std::io::stderr().is_terminal();
+    let run = driver::Driver::new(common, target.clone(), workload.clone());
+    let meters = server::Meters::new(pids, common.endpoints.clone());
+    let outcome = run.run(&meters, shown).await?;
+    let extra = workload.finish().await;
+    Ok(Report::new(bench, outcome, extra))
+}
