@@ -37,6 +37,8 @@ pub(crate) enum Command {
     ControllerManager(ControllerManager),
     /// Run a node agent, or many simulated ones.
     Agent(Box<Agent>),
+    /// Make load on an etcd endpoint and measure it.
+    Bench(Box<kijabi_benches::load::Bench>),
     /// Print the administrator's kubeconfig.
     Kubeconfig(Kubeconfig),
     /// Assemble the demo web server's image and import it, or write it to a file.

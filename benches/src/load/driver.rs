@@ -16,10 +16,10 @@ use rand::rngs::SmallRng;
 
 use super::args::Common;
 use super::latency::{Latencies, Percentiles};
+use super::progress;
 use super::server::{Meters, Usage};
 use super::target::Target;
 use super::workload::{Client, Load};
-use super::progress;
 
 /// A client whose requests fail waits this long before the next.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);

@@ -13,7 +13,7 @@ mod server;
 mod target;
 mod workload;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 
@@ -25,14 +25,13 @@ pub use report::Report;
 /// # Errors
 /// If the endpoint cannot be reached, or a request that prepares the load fails.
 pub async fn run(bench: Bench) -> anyhow::Result<()> {
-    let json = bench.common.json;
     let report = measure(&bench).await?;
-    if json {
-        println!("{}", serde_json::to_string_pretty(&report).context("report as JSON")?);
+    let text = if bench.common.json {
+        serde_json::to_string_pretty(&report).context("report as JSON")? + "\n"
     } else {
-        print!("{}", report.table());
-    }
-    Ok(())
+        report.table()
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }
 
 /// Runs one load and returns what was measured.

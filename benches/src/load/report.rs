@@ -91,8 +91,14 @@ impl Report {
         let mut row = |name: &str, value: String| {
             let _ = writeln!(text, "{name:<24} {value}");
         };
-        row("load", format!("{}, {} clients, {} connections", self.workload, self.clients, self.conns));
-        row("operations", format!("{} in {:.1} s, {:.0}/s", self.operations, self.seconds, self.per_second));
+        row(
+            "load",
+            format!("{}, {} clients, {} connections", self.workload, self.clients, self.conns),
+        );
+        row(
+            "operations",
+            format!("{} in {:.1} s, {:.0}/s", self.operations, self.seconds, self.per_second),
+        );
         row("latency", percentiles(&self.latency));
         if let Some(extra) = &self.extra {
             row(&extra.name, format!("{}, {:.0}/s", extra.count, extra.per_second));
@@ -102,11 +108,14 @@ impl Report {
         }
         if self.usage.rss_bytes > 0 {
             row("server CPU", format!("{:.1} µs an operation", self.server_cpu_us));
-            row("server memory", format!(
-                "{:.1} MB, at most {:.1} MB",
-                self.usage.rss_bytes as f64 / 1e6,
-                self.usage.rss_peak_bytes as f64 / 1e6
-            ));
+            row(
+                "server memory",
+                format!(
+                    "{:.1} MB, at most {:.1} MB",
+                    self.usage.rss_bytes as f64 / 1e6,
+                    self.usage.rss_peak_bytes as f64 / 1e6
+                ),
+            );
             row("server writes", format!("{:.0} bytes an operation", self.written_per_operation));
         }
         row("fsyncs", format!("{:.4} an operation", self.fsyncs_per_operation));

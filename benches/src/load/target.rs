@@ -37,7 +37,8 @@ impl Target {
                 .tcp_nodelay(true)
                 .initial_stream_window_size(WINDOW_BYTES)
                 .initial_connection_window_size(WINDOW_BYTES);
-            let channel = endpoint.connect().await.with_context(|| format!("connecting to {url}"))?;
+            let channel =
+                endpoint.connect().await.with_context(|| format!("connecting to {url}"))?;
             channels.push(channel);
         }
         Ok(Self { channels })

@@ -27,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::ControllerManager(args) => component::run(|shutdown| controllers(args, shutdown)),
         Command::Agent(args) => component::run(|shutdown| agent::agent(*args, shutdown)),
         Command::DemoImage(args) => component::run(|_| demo_image(args)),
+        Command::Bench(args) => component::run(|_| kijabi_benches::load::run(*args)),
         Command::Store | Command::Kubeconfig(_) => unreachable!("handled above"),
     }
 }

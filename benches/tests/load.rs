@@ -1,0 +1,65 @@
+//! Every load, for a moment, on a real member: nothing fails and what is reported adds up.
+
+use std::time::Duration;
+
+use clap::Parser;
+use kijabi_benches::load::{self, Bench};
+use kijabi_server::{Config, Member};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    bench: Bench,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_load_runs_and_is_accounted_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config {
+        data_dir: folder.path().join("data"),
+        listen_client_urls: vec!["http://127.0.0.1:0".into()],
+        listen_peer_urls: vec!["http://127.0.0.1:0".into()],
+        ..Config::default()
+    };
+    let member = Member::start(config).await.unwrap();
+    let endpoint = member.client_urls().remove(0);
+    for (load, events) in [
+        ("put", false),
+        ("put --rate=200", false),
+        ("range", false),
+        ("range --read=page --limit=7 --serializable", false),
+        ("range --read=all", false),
+        ("range --read=stream", false),
+        ("range --read=count", false),
+        ("txn", false),
+        ("mixed --reads=30", false),
+        ("watch-fanout --watchers=5 --per-stream=2 --prev-kv", true),
+        ("watch-latency --watchers=2 --rate=100", true),
+        ("lease-grant", false),
+        ("lease-keep-alive", false),
+        ("kubernetes --resources=2", true),
+    ] {
+        let line = format!(
+            "bench {load} --endpoints={endpoint} --conns=2 --clients=4 --keys=200 --quiet \
+             --warm-up=50ms --duration=400ms"
+        );
+        let bench = Line::try_parse_from(line.split_whitespace()).unwrap().bench;
+        let report = load::measure(&bench).await.unwrap();
+        assert_eq!((report.errors, &report.first_error), (0, &None), "{load}");
+        assert!(report.operations > 0 && report.latency.max > 0, "{load}: {report:?}");
+        assert!(report.seconds >= 0.4 && report.per_second > 0.0, "{load}: {report:?}");
+        assert!(load::Report::table(&report).contains("operations"), "{load}");
+        if events {
+            let extra = report.extra.as_ref().expect("a load with watchers tells what they saw");
+            assert!(extra.count > 0, "{load}: {extra:?}");
+        }
+        if load.starts_with("put --rate") {
+            // Half a second at 200 a second: a closed loop would do far more.
+            assert!(report.operations <= 100, "{load}: {report:?}");
+        }
+        assert!(report.usage.rss_bytes > 0, "the server is this process: {report:?}");
+    }
+    let text = "bench put --duration=1x";
+    assert!(Line::try_parse_from(text.split_whitespace()).is_err());
+    tokio::time::timeout(Duration::from_secs(20), member.shutdown()).await.unwrap();
+}
