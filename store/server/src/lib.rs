@@ -19,6 +19,8 @@ mod limits;
 pub mod logging;
 mod member;
 mod metrics;
+pub mod notify;
+mod ports;
 mod propose;
 mod quota;
 mod serve;

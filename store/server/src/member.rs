@@ -30,7 +30,8 @@ use crate::error::Error;
 use crate::fatal::{Fatal, MemberError};
 use crate::identity::{self, Identity, IdentityError};
 use crate::metrics::Metrics;
-use crate::serve::{self, Bound, Clients, Endpoints, Grpc, ListenError, Role, Service};
+use crate::ports::{PortError, Ports};
+use crate::serve::{self, Bound, Clients, Endpoints, Grpc};
 use crate::store::{Standing, Store, StoreParts};
 use crate::watch::Hub;
 use crate::{barrier, propose};
@@ -40,12 +41,22 @@ use crate::{barrier, propose};
 #[error(transparent)]
 pub struct StartError(#[from] Cause);
 
+impl StartError {
+    /// Whether somebody must change the settings before another try: exit code 2.
+    // Differs from etcd: its exit code is 1, too, for what its flags could have told.
+    pub fn is_usage(&self) -> bool {
+        matches!(self.0, Cause::Port(_) | Cause::Identity(IdentityError::Config(_)))
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Cause {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     #[error(transparent)]
-    Listen(#[from] ListenError),
+    Port(#[from] PortError),
+    #[error("failed to mlock: {0}")]
+    Memory(std::io::Error),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -61,6 +72,8 @@ enum Cause {
 /// A running member. Dropping it does not stop it: call [`Member::shutdown`].
 pub struct Member {
     client_addrs: Vec<SocketAddr>,
+    monitoring_addrs: Vec<SocketAddr>,
+    peer_addrs: Vec<SocketAddr>,
     client_urls: Vec<String>,
     shutdown: Shutdown,
     fatal: Fatal,
@@ -90,6 +103,16 @@ impl Member {
     /// The TCP addresses it listens on for clients, with the ports the system chose.
     pub fn client_addrs(&self) -> &[SocketAddr] {
         &self.client_addrs
+    }
+
+    /// The TCP addresses it listens on for other members.
+    pub fn peer_addrs(&self) -> &[SocketAddr] {
+        &self.peer_addrs
+    }
+
+    /// The TCP addresses of `--listen-metrics-urls`.
+    pub fn monitoring_addrs(&self) -> &[SocketAddr] {
+        &self.monitoring_addrs
     }
 
     /// The URLs it listens on for clients.
@@ -149,22 +172,29 @@ async fn stop(parts: Parts) {
 
 async fn start(config: Config) -> Result<Member, Cause> {
     let data = DataDir::open(&config.data_dir)?;
+    raise_descriptor_limit();
+    if config.memory_lock {
+        lock_memory()?;
+    }
     let ports = Ports::bind(&config).await?;
     let opened = open(Arc::new(config), data).await?;
     let config = Arc::clone(&opened.config);
     let (shutdown, fatal, identity) = (Shutdown::new(), Fatal::new(), opened.identity);
     let (parts, core) = run_core(opened, &shutdown, &fatal);
-    let client_urls: Vec<String> = ports.clients.iter().map(Bound::url).collect();
+    let client_urls: Vec<String> = ports.clients().map(Bound::url).collect();
     if let Err(error) = announce(&core.store, &config, &client_urls).await {
         shutdown.trigger();
         stop(parts).await;
         return Err(Cause::NotReady(error));
     }
-    let client_addrs = ports.clients.iter().filter_map(Bound::address).collect();
-    let servers = ports.serve(core, &shutdown);
-    for url in &client_urls {
-        tracing::info!(address = %url, "serving client traffic");
-    }
+    let client_addrs = ports.clients().filter_map(Bound::address).collect();
+    let monitoring_addrs = ports.monitoring().filter_map(Bound::address).collect();
+    let peer_addrs = ports.members().filter_map(Bound::address).collect();
+    let Core { store, hub, applier, size, metrics } = core;
+    let grpc = Grpc::new(&store, hub, applier, size, Arc::clone(&metrics));
+    let clients = Box::new(Clients::new(grpc, &config, &shutdown));
+    let endpoints = Arc::new(Endpoints::new(store, metrics));
+    let servers = ports.serve(&config, clients, &endpoints, &shutdown);
     tracing::info!(
         name = %config.name,
         member_id = %format_args!("{:x}", identity.member_id),
@@ -173,7 +203,34 @@ async fn start(config: Config) -> Result<Member, Cause> {
     );
     let parts = Mutex::new(Some(Parts { servers, ..parts }));
     let stopped = watch::Sender::new(false);
-    Ok(Member { client_addrs, client_urls, shutdown, fatal, stopped, parts })
+    Ok(Member {
+        client_addrs,
+        monitoring_addrs,
+        peer_addrs,
+        client_urls,
+        shutdown,
+        fatal,
+        stopped,
+        parts,
+    })
+}
+
+/// Each connection is a descriptor; like Go's runtime, take all there may be.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "the limit of descriptors was not raised");
+        }
+    }
+}
+
+fn lock_memory() -> Result<(), Cause> {
+    use rustix::mm::{MlockAllFlags, mlockall};
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE)
+        .map_err(|error| Cause::Memory(error.into()))
 }
 
 /// What is on disk, opened, and Raft running on it.
@@ -290,54 +347,6 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
     (parts, Core { store, hub, applier, size, metrics })
 }
 
-/// The bound listeners.
-struct Ports {
-    clients: Vec<Bound>,
-    monitoring: Vec<Bound>,
-    members: Vec<Bound>,
-}
-
-impl Ports {
-    async fn bind(config: &Config) -> Result<Self, ListenError> {
-        Ok(Self {
-            members: bind_all(&config.listen_peer_urls).await?,
-            clients: bind_all(&config.listen_client_urls).await?,
-            monitoring: bind_all(&config.listen_metrics_urls).await?,
-        })
-    }
-
-    fn serve(self, core: Core, shutdown: &Shutdown) -> Vec<JoinHandle<()>> {
-        let Core { store, hub, applier, size, metrics } = core;
-        let grpc = Grpc::new(&store, hub, applier, size, Arc::clone(&metrics));
-        let clients = Box::new(Clients::new(grpc, store.config(), shutdown));
-        let max_concurrent_streams = store.config().max_concurrent_streams;
-        let endpoints = Arc::new(Endpoints::new(store, metrics));
-        let groups = [
-            (self.clients, Role::Clients(clients)),
-            (self.monitoring, Role::Monitoring),
-            (self.members, Role::Members),
-        ];
-        let mut servers = Vec::new();
-        for (ports, role) in groups {
-            let endpoints = Arc::clone(&endpoints);
-            let service = Service { role, endpoints, max_concurrent_streams };
-            for bound in ports {
-                let serving = serve::run(bound, service.clone(), shutdown.clone());
-                servers.push(tasks::spawn("server", serving));
-            }
-        }
-        servers
-    }
-}
-
-async fn bind_all(urls: &[String]) -> Result<Vec<Bound>, ListenError> {
-    let mut bound = Vec::with_capacity(urls.len());
-    for url in urls {
-        bound.push(serve::bind(url).await?);
-    }
-    Ok(bound)
-}
-
 fn open_wal(dir: &Path, metrics: &Arc<Metrics>) -> Result<Wal, WalError> {
     let metrics = Arc::clone(metrics);
     let on_sync = Arc::new(move |bytes, took| metrics.synced(bytes, took));
@@ -403,6 +412,8 @@ mod tests {
     async fn a_member_that_was_stopped_has_not_failed_whatever_its_parts_said() {
         let member = Member {
             client_addrs: Vec::new(),
+            monitoring_addrs: Vec::new(),
+            peer_addrs: Vec::new(),
             client_urls: Vec::new(),
             shutdown: Shutdown::new(),
             fatal: Fatal::new(),
