@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "health/health.proto",
         "kijabi/command.proto",
         "kijabi/membership.proto",
+        "kijabi/peer.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed={}", root.join(file).display());

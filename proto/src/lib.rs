@@ -1,8 +1,8 @@
 //! Generated wire types and services; nothing hand-written but these modules.
 //!
-//! Owns: the etcd v3 API (`etcdserverpb` and its neighbours), gRPC health checking, and the
-//! format of the store's own Raft log payload. Knows nothing of what the messages mean. A
-//! newcomer's trap: `bytes` fields are [`bytes::Bytes`], slices of the request's own buffer, so
+//! Owns: the etcd v3 API (`etcdserverpb` and its neighbours), gRPC health checking, the
+//! format of the store's own Raft log payload, and what its members say to each other. Knows
+//! nothing of what the messages mean. A newcomer's trap: `bytes` fields are [`bytes::Bytes`], slices of the request's own buffer, so
 //! keeping one small key alive keeps its whole request alive; copy what is kept for long.
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 
@@ -33,7 +33,13 @@ pub mod kijabi {
             tonic::include_proto!("kijabi.store.v1");
         }
     }
+    pub mod peer {
+        pub mod v1 {
+            tonic::include_proto!("kijabi.peer.v1");
+        }
+    }
 }
+pub use kijabi::peer::v1 as peer;
 pub use kijabi::store::v1 as command;
 
 mod secret;

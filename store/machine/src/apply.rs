@@ -279,6 +279,7 @@ mod tests {
             };
             Batch {
                 commands: vec![Command { request: Some(Request::Put(put)), ..Default::default() }],
+                ..Batch::default()
             }
         };
         machine.apply(0, 1, 1, &put("1")).unwrap();

@@ -75,7 +75,8 @@ impl World {
     fn apply(&mut self, requests: Vec<Request>) -> Applied {
         self.index += 1;
         let command = |request| Command { request: Some(request), ..Default::default() };
-        let batch = Batch { commands: requests.into_iter().map(command).collect() };
+        let batch =
+            Batch { commands: requests.into_iter().map(command).collect(), ..Batch::default() };
         let applied = self.machine.apply(0, self.index, 1, &batch).unwrap();
         self.state.state.write(&applied.state);
         applied

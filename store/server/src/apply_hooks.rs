@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kijabi_base::clock::Instant;
 use kijabi_machine::Applied;
+use kijabi_proto::command::Batch;
 use tokio::sync::{Notify, watch};
 
 use crate::consensus::has_compaction;
 use crate::metrics::Metrics;
+use crate::outcomes::Outcomes;
 use crate::store::EventSink as _;
 use crate::watch::Hub;
 
@@ -23,19 +25,28 @@ pub(crate) struct ApplyHooks {
     applied: watch::Sender<u64>,
     compaction: Arc<Notify>,
     written_bytes: Arc<AtomicU64>,
+    outcomes: Outcomes,
     metrics: Arc<Metrics>,
 }
 
 // === impl ApplyHooks ===
 
 impl ApplyHooks {
-    pub(crate) fn new(started: Instant, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
+    /// `applied` is the index up to which entries have been applied already.
+    pub(crate) fn new(
+        started: Instant,
+        hub: Arc<Hub>,
+        applied: u64,
+        outcomes: Outcomes,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             started,
             hub,
-            applied: watch::Sender::new(0),
+            applied: watch::Sender::new(applied),
             compaction: Arc::new(Notify::new()),
             written_bytes: Arc::new(AtomicU64::new(0)),
+            outcomes,
             metrics,
         }
     }
@@ -45,23 +56,39 @@ impl ApplyHooks {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// An entry was applied and its state is written.
-    pub(crate) fn applied(&self, index: u64, revision: i64, bytes: u64, applied: &Applied) {
+    /// An entry of `term` was applied and its state is written.
+    pub(crate) fn applied(
+        &self,
+        (term, index): (u64, u64),
+        revision: i64,
+        bytes: u64,
+        batch: &Batch,
+        applied: Applied,
+    ) {
         self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.metrics.applied(revision, applied);
+        self.metrics.applied(revision, &applied);
         if !applied.events.is_empty() {
             self.hub.publish(&applied.events);
         }
         if has_compaction(&applied.outcomes) {
             self.compaction.notify_one();
         }
+        // Readers who wait for this index first: whoever learns of an outcome may read at once.
         self.applied.send_replace(index);
+        self.outcomes.applied(term, (batch.origin, batch.id), applied.outcomes);
     }
 
-    /// The whole state was replaced by a snapshot that stands at `revision`.
-    pub(crate) fn replaced(&self, revision: i64) {
+    /// The whole state was replaced by a snapshot that stands at `revision`, and at an entry.
+    pub(crate) fn replaced(&self, (term, index): (u64, u64), revision: i64) {
         self.hub.reset(revision);
         self.compaction.notify_one();
+        self.applied.send_replace(index);
+        self.outcomes.replaced(term);
+    }
+
+    /// Who waits for the outcomes of which batch.
+    pub(crate) fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
     }
 
     /// Follows the last applied index.

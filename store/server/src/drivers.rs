@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use kijabi_base::limits::LEASE_REVOKE_BATCH_MAX;
 use kijabi_base::tasks::{self, Shutdown};
-use kijabi_machine::Caller;
 use kijabi_proto::command::LeaseRevokeMany;
 use kijabi_proto::command::command::Request;
 use tokio::sync::{Notify, watch};
@@ -32,7 +31,8 @@ pub(crate) async fn revoke_expired(store: Store) {
     loop {
         interval.tick().await;
         loop {
-            let now_ms = store.now_ms();
+            // A lease has run out in this term; a later leader may know better (LEASE-1).
+            let (now_ms, term) = (store.now_ms(), store.standing().term);
             let ids: Vec<i64> = {
                 let machine = store.machine().read();
                 if !machine.leases_primary() {
@@ -45,9 +45,8 @@ pub(crate) async fn revoke_expired(store: Store) {
                 break;
             }
             let full = ids.len() == LEASE_REVOKE_BATCH_MAX;
-            if let Err(error) = store
-                .propose(&Caller::Member, Request::LeaseRevokeMany(LeaseRevokeMany { ids }))
-                .await
+            if let Err(error) =
+                store.propose_in(term, Request::LeaseRevokeMany(LeaseRevokeMany { ids })).await
             {
                 tracing::warn!(%error, "expired leases could not be revoked; trying again");
                 break;

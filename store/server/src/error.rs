@@ -15,9 +15,6 @@ pub(crate) enum Error {
     /// The proposal queue is full, or applying is too far behind.
     #[error("too many requests")]
     TooManyRequests,
-    /// No leader is known.
-    #[error("no leader")]
-    NoLeader,
     /// The request is only answered by the leader, and this member is not.
     #[error("not leader")]
     NotLeader,

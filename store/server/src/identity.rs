@@ -6,12 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use kijabi_disk::small;
+use kijabi_proto::etcdserverpb::Member;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
 use crate::config::Config;
 use crate::consensus::Peer;
+use crate::peer::Peers;
 
 /// A member's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -45,14 +48,45 @@ pub(crate) fn first_members(config: &Config) -> Result<BTreeMap<u64, Peer>, Iden
         };
         by_name.entry(name.trim().to_owned()).or_default().push(url.trim().to_owned());
     }
-    let members = by_name.into_iter().map(|(name, peer_urls)| {
+    // Sorted, so that every member begins with the very same entry.
+    let members = by_name.into_iter().map(|(name, mut peer_urls)| {
+        peer_urls.sort();
         let id = member_id(&peer_urls, &config.initial_cluster_token);
         (id, Peer { name, peer_urls, learner: false })
     });
     Ok(members.collect())
 }
 
-/// Reads the identity from the data folder, or derives and keeps it.
+/// Whether the data folder knows already who this member is.
+pub(crate) fn is_kept(dir: &Path) -> bool {
+    dir.join(FILE).exists()
+}
+
+/// A member of a new cluster whose data is gone must not begin again: it would vote a second time
+/// where it has voted. The others know whether it has been there; if none can be asked, nobody has.
+pub(crate) async fn check_first_start(
+    identity: Identity,
+    members: &BTreeMap<u64, Peer>,
+    peers: &Peers,
+    limit: Duration,
+) -> Result<(), IdentityError> {
+    let others = members.iter().filter(|(id, _)| **id != identity.member_id);
+    let asked = others.map(|(id, peer)| {
+        let link = peers.link(*id, &peer.peer_urls);
+        async move { link.members(limit).await }
+    });
+    for answer in futures::future::join_all(asked).await.into_iter().flatten() {
+        let started =
+            |member: &Member| member.id == identity.member_id && !member.client_ur_ls.is_empty();
+        if answer.members.iter().any(started) {
+            let what = format!("member {:x} has already been bootstrapped", identity.member_id);
+            return Err(IdentityError::Config(what));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the identity from the data folder, or derives it.
 pub(crate) fn establish(
     dir: &Path,
     config: &Config,
@@ -82,10 +116,13 @@ pub(crate) fn establish(
         own = named;
     }
     let member_id = member_id(&own, &config.initial_cluster_token);
-    let identity = Identity { cluster_id: cluster_id(members.keys().copied()), member_id };
+    Ok(Identity { cluster_id: cluster_id(members.keys().copied()), member_id })
+}
+
+/// Keeps the identity in the data folder.
+pub(crate) fn keep(dir: &Path, identity: Identity) -> Result<(), IdentityError> {
     let bytes = serde_json::to_vec(&identity).map_err(std::io::Error::other)?;
-    small::save(&path, &bytes)?;
-    Ok(identity)
+    Ok(small::save(&dir.join(FILE), &bytes)?)
 }
 
 /// etcd's member id: the first bytes of SHA-1 over the sorted peer URLs and the token.
@@ -125,6 +162,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let identity = establish(dir.path(), &config, &members).unwrap();
         assert_eq!(identity.cluster_id, 0xcdf8_1819_4e3a_8c32);
+        keep(dir.path(), identity).unwrap();
         let other = Config { name: "other".into(), ..config };
         assert_eq!(establish(dir.path(), &other, &members).unwrap(), identity);
     }

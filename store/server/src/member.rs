@@ -23,15 +23,19 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::apply_hooks::ApplyHooks;
+use crate::barrier::Barrier;
 use crate::config::{Config, ETCD_VERSION};
-use crate::consensus::{self, Applier, ConsensusError, LogStore, Raft};
+use crate::consensus::{self, Applier, ConsensusError, LogStore, Network, Raft};
 use crate::drivers::{self, DatabaseSize};
 use crate::error::Error;
 use crate::fatal::{Fatal, MemberError};
 use crate::identity::{self, Identity, IdentityError};
 use crate::metrics::Metrics;
-use crate::ports::{PortError, Ports};
-use crate::serve::{self, Bound, Clients, Endpoints, Grpc};
+use crate::outcomes::Outcomes;
+use crate::peer::connect::{self, Patience};
+use crate::peer::{Contact, PeerPort, Peers, Route};
+use crate::propose::Carrier;
+use crate::serve::{self, Bound, Clients, Endpoints, Grpc, ListenError, Role, Service};
 use crate::store::{Standing, Store, StoreParts};
 use crate::watch::Hub;
 use crate::{barrier, propose};
@@ -41,22 +45,12 @@ use crate::{barrier, propose};
 #[error(transparent)]
 pub struct StartError(#[from] Cause);
 
-impl StartError {
-    /// Whether somebody must change the settings before another try: exit code 2.
-    // Differs from etcd: its exit code is 1, too, for what its flags could have told.
-    pub fn is_usage(&self) -> bool {
-        matches!(self.0, Cause::Port(_) | Cause::Identity(IdentityError::Config(_)))
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 enum Cause {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     #[error(transparent)]
-    Port(#[from] PortError),
-    #[error("failed to mlock: {0}")]
-    Memory(std::io::Error),
+    Listen(#[from] ListenError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -72,8 +66,6 @@ enum Cause {
 /// A running member. Dropping it does not stop it: call [`Member::shutdown`].
 pub struct Member {
     client_addrs: Vec<SocketAddr>,
-    monitoring_addrs: Vec<SocketAddr>,
-    peer_addrs: Vec<SocketAddr>,
     client_urls: Vec<String>,
     shutdown: Shutdown,
     fatal: Fatal,
@@ -87,6 +79,10 @@ struct Parts {
     wal: Wal,
     applier: Applier,
     servers: Vec<JoinHandle<()>>,
+    /// They serve the other members, and end after the ones for clients: what clients still wait
+    /// for may come from a leader.
+    peer_servers: Vec<JoinHandle<()>>,
+    peer_stop: Shutdown,
     /// Ends what runs behind the servers, after them.
     halt: Shutdown,
     _data: DataDir,
@@ -103,16 +99,6 @@ impl Member {
     /// The TCP addresses it listens on for clients, with the ports the system chose.
     pub fn client_addrs(&self) -> &[SocketAddr] {
         &self.client_addrs
-    }
-
-    /// The TCP addresses it listens on for other members.
-    pub fn peer_addrs(&self) -> &[SocketAddr] {
-        &self.peer_addrs
-    }
-
-    /// The TCP addresses of `--listen-metrics-urls`.
-    pub fn monitoring_addrs(&self) -> &[SocketAddr] {
-        &self.monitoring_addrs
     }
 
     /// The URLs it listens on for clients.
@@ -151,8 +137,12 @@ impl Member {
 }
 
 async fn stop(parts: Parts) {
-    let Parts { raft, wal, applier, servers, halt, _data } = parts;
+    let Parts { raft, wal, applier, servers, peer_servers, peer_stop, halt, _data } = parts;
     for server in servers {
+        let _ = server.await;
+    }
+    peer_stop.trigger();
+    for server in peer_servers {
         let _ = server.await;
     }
     halt.trigger();
@@ -172,65 +162,41 @@ async fn stop(parts: Parts) {
 
 async fn start(config: Config) -> Result<Member, Cause> {
     let data = DataDir::open(&config.data_dir)?;
-    raise_descriptor_limit();
-    if config.memory_lock {
-        lock_memory()?;
-    }
     let ports = Ports::bind(&config).await?;
     let opened = open(Arc::new(config), data).await?;
     let config = Arc::clone(&opened.config);
     let (shutdown, fatal, identity) = (Shutdown::new(), Fatal::new(), opened.identity);
-    let (parts, core) = run_core(opened, &shutdown, &fatal);
-    let client_urls: Vec<String> = ports.clients().map(Bound::url).collect();
+    let (mut parts, core) = run_core(opened, &shutdown, &fatal);
+    let client_urls: Vec<String> = ports.clients.iter().map(Bound::url).collect();
+    // The other members first: without them there may be no leader.
+    let endpoints = Arc::new(Endpoints::new(core.store.clone(), Arc::clone(&core.metrics)));
+    let peers = Role::Members(core.peers.clone());
+    let stop_peers = parts.peer_stop.clone();
+    parts.peer_servers = serve_all(ports.members, peers, &endpoints, &core.store, &stop_peers);
+    let (monitoring, store) = (Role::Monitoring, &core.store);
+    parts.servers = serve_all(ports.monitoring, monitoring, &endpoints, store, &shutdown);
     if let Err(error) = announce(&core.store, &config, &client_urls).await {
         shutdown.trigger();
         stop(parts).await;
         return Err(Cause::NotReady(error));
     }
-    let client_addrs = ports.clients().filter_map(Bound::address).collect();
-    let monitoring_addrs = ports.monitoring().filter_map(Bound::address).collect();
-    let peer_addrs = ports.members().filter_map(Bound::address).collect();
-    let Core { store, hub, applier, size, metrics } = core;
-    let grpc = Grpc::new(&store, hub, applier, size, Arc::clone(&metrics));
-    let clients = Box::new(Clients::new(grpc, &config, &shutdown));
-    let endpoints = Arc::new(Endpoints::new(store, metrics));
-    let servers = ports.serve(&config, clients, &endpoints, &shutdown);
+    let client_addrs = ports.clients.iter().filter_map(Bound::address).collect();
+    let Core { store, hub, applier, size, metrics, .. } = core;
+    let grpc = Grpc::new(&store, hub, applier, size, metrics);
+    let clients = Role::Clients(Box::new(Clients::new(grpc, &config, &shutdown)));
+    parts.servers.extend(serve_all(ports.clients, clients, &endpoints, &store, &shutdown));
+    for url in &client_urls {
+        tracing::info!(address = %url, "serving client traffic");
+    }
     tracing::info!(
         name = %config.name,
         member_id = %format_args!("{:x}", identity.member_id),
         cluster_id = %format_args!("{:x}", identity.cluster_id),
         "ready to serve client requests"
     );
-    let parts = Mutex::new(Some(Parts { servers, ..parts }));
+    let parts = Mutex::new(Some(parts));
     let stopped = watch::Sender::new(false);
-    Ok(Member {
-        client_addrs,
-        monitoring_addrs,
-        peer_addrs,
-        client_urls,
-        shutdown,
-        fatal,
-        stopped,
-        parts,
-    })
-}
-
-/// Each connection is a descriptor; like Go's runtime, take all there may be.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum || limit.maximum.is_none() {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::debug!(%error, "the limit of descriptors was not raised");
-        }
-    }
-}
-
-fn lock_memory() -> Result<(), Cause> {
-    use rustix::mm::{MlockAllFlags, mlockall};
-    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE)
-        .map_err(|error| Cause::Memory(error.into()))
+    Ok(Member { client_addrs, client_urls, shutdown, fatal, stopped, parts })
 }
 
 /// What is on disk, opened, and Raft running on it.
@@ -244,6 +210,7 @@ struct Opened {
     applier: Applier,
     hub: Arc<Hub>,
     hooks: ApplyHooks,
+    peers: Peers,
     metrics: Arc<Metrics>,
     started: Instant,
 }
@@ -254,6 +221,13 @@ async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
     let (home, state) = StateHome::open(&dir.join("snap"))?;
     let members = identity::first_members(&config)?;
     let identity = identity::establish(&dir, &config, &members)?;
+    let patience = Patience { connect: config.election_timeout, silence: config.election_timeout };
+    let peers = Peers::new(identity, connect::plain(), patience);
+    if !identity::is_kept(&dir) {
+        let limit = config.election_timeout;
+        identity::check_first_start(identity, &members, &peers, limit).await?;
+        identity::keep(&dir, identity)?;
+    }
     let metrics = Arc::new(Metrics::of(
         identity.member_id,
         ETCD_VERSION,
@@ -266,10 +240,15 @@ async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
     let machine = Machine::open(Arc::clone(&state) as _, settings)?;
     let hub = Hub::new(machine.revision());
     let machine = Arc::new(RwLock::new(machine));
-    let hooks = ApplyHooks::new(started, Arc::clone(&hub), Arc::clone(&metrics));
+    let (applied, term) = (machine.read().applied_index(), machine.read().applied_term());
+    let outcomes = Outcomes::new(identity.member_id, term);
+    let (feed, counters) = (Arc::clone(&hub), Arc::clone(&metrics));
+    let hooks = ApplyHooks::new(started, feed, applied, outcomes, counters);
     let applier = Applier::new(Arc::clone(&machine), state, home, settings, hooks.clone());
     let log = LogStore::new(wal.clone());
-    let raft = consensus::start(&config, identity.member_id, log, applier.clone(), members).await?;
+    let network = Network { peers: peers.clone(), metrics: Arc::clone(&metrics) };
+    let id = identity.member_id;
+    let raft = consensus::start(&config, id, network, log, applier.clone(), members).await?;
     let opened = Opened {
         config,
         identity,
@@ -280,6 +259,7 @@ async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
         applier,
         hub,
         hooks,
+        peers,
         metrics,
         started,
     };
@@ -292,6 +272,7 @@ struct Core {
     hub: Arc<Hub>,
     applier: Applier,
     size: DatabaseSize,
+    peers: PeerPort,
     metrics: Arc<Metrics>,
 }
 
@@ -307,6 +288,7 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
         applier,
         hub,
         hooks,
+        peers,
         metrics,
         started,
     } = opened;
@@ -317,7 +299,29 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
     let (barriers, barrier_queue) = barrier::queue();
     let standing = watch::Sender::new(Standing::default());
     let compacted = watch::Sender::new(machine.read().compaction_finished());
-    let patience = config.request_timeout();
+    let (patience, contact) = (config.request_timeout(), Contact::default());
+    let liveness = consensus::Liveness {
+        contact: contact.clone(),
+        limit: config.election_timeout,
+        interval: config.heartbeat_interval,
+    };
+    let route = Route::new(raft.clone(), peers);
+    let carrier = Carrier {
+        member_id: identity.member_id,
+        route: route.clone(),
+        outcomes: hooks.outcomes().clone(),
+        standing: standing.subscribe(),
+        patience,
+        metrics: Arc::clone(&metrics),
+    };
+    let barrier = Barrier {
+        member_id: identity.member_id,
+        route,
+        standing: standing.subscribe(),
+        applied: hooks.watch_applied(),
+        patience,
+        metrics: Arc::clone(&metrics),
+    };
     let store = Store::new(StoreParts {
         config,
         cluster_id: identity.cluster_id,
@@ -328,23 +332,74 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
         standing: standing.subscribe(),
         compacted: compacted.subscribe(),
         started,
+        carrier: carrier.clone(),
         shutdown: shutdown.clone(),
     });
-    let batches = propose::run(proposal_queue, raft.clone(), Arc::clone(&metrics));
+    let batches = propose::run(proposal_queue, carrier);
     tasks::spawn_until("proposals", halt.clone(), batches);
-    let applied = hooks.watch_applied();
-    let rounds = barrier::run(barrier_queue, raft.clone(), applied, patience, Arc::clone(&metrics));
-    tasks::spawn_until("read-barrier", halt.clone(), rounds);
-    let observer = observe(&store, &raft, standing, &metrics, fatal);
+    tasks::spawn_until("read-barrier", halt.clone(), barrier::run(barrier_queue, barrier));
+    let observer = observe(&store, &raft, liveness, standing, &metrics, fatal);
     tasks::spawn_until("standing", halt.clone(), observer);
     let measuring = size.clone().keep_measuring(applier.clone());
     tasks::spawn_until("database-size", halt.clone(), measuring);
     let bounding = drivers::bound_log(raft.clone(), Arc::clone(&metrics));
     tasks::spawn_until("log-size", halt.clone(), bounding);
     drivers::spawn_all(&halt, &store, &applier, hooks.compaction(), compacted, fatal.clone());
-    let servers = Vec::new();
-    let parts = Parts { raft, wal, applier: applier.clone(), servers, halt, _data: data };
-    (parts, Core { store, hub, applier, size, metrics })
+    let home = applier.home().clone();
+    let peer_stop = Shutdown::new();
+    let (to, stop, counters) = (store.clone(), peer_stop.clone(), Arc::clone(&metrics));
+    let peers = PeerPort::new(identity, raft.clone(), home, to, contact, stop, counters);
+    let parts = Parts {
+        raft,
+        wal,
+        applier: applier.clone(),
+        servers: Vec::new(),
+        peer_servers: Vec::new(),
+        peer_stop,
+        halt,
+        _data: data,
+    };
+    (parts, Core { store, hub, applier, size, peers, metrics })
+}
+
+/// The bound listeners.
+struct Ports {
+    clients: Vec<Bound>,
+    monitoring: Vec<Bound>,
+    members: Vec<Bound>,
+}
+
+impl Ports {
+    async fn bind(config: &Config) -> Result<Self, ListenError> {
+        Ok(Self {
+            members: bind_all(&config.listen_peer_urls).await?,
+            clients: bind_all(&config.listen_client_urls).await?,
+            monitoring: bind_all(&config.listen_metrics_urls).await?,
+        })
+    }
+}
+
+/// Serves `role` on each of the ports.
+fn serve_all(
+    ports: Vec<Bound>,
+    role: Role,
+    endpoints: &Arc<Endpoints>,
+    store: &Store,
+    shutdown: &Shutdown,
+) -> Vec<JoinHandle<()>> {
+    let max_concurrent_streams = store.config().max_concurrent_streams;
+    let service = Service { role, endpoints: Arc::clone(endpoints), max_concurrent_streams };
+    let serve =
+        |bound| tasks::spawn("server", serve::run(bound, service.clone(), shutdown.clone()));
+    ports.into_iter().map(serve).collect()
+}
+
+async fn bind_all(urls: &[String]) -> Result<Vec<Bound>, ListenError> {
+    let mut bound = Vec::with_capacity(urls.len());
+    for url in urls {
+        bound.push(serve::bind(url).await?);
+    }
+    Ok(bound)
 }
 
 fn open_wal(dir: &Path, metrics: &Arc<Metrics>) -> Result<Wal, WalError> {
@@ -357,6 +412,7 @@ fn open_wal(dir: &Path, metrics: &Arc<Metrics>) -> Result<Wal, WalError> {
 fn observe(
     store: &Store,
     raft: &Raft,
+    liveness: consensus::Liveness,
     standing: watch::Sender<Standing>,
     metrics: &Arc<Metrics>,
     fatal: &Fatal,
@@ -374,19 +430,16 @@ fn observe(
             machine.leases_demote();
         }
     };
-    consensus::observe(raft.clone(), member_id, standing, led, changed, fatal.clone())
+    consensus::observe(raft.clone(), liveness, standing, led, changed, fatal.clone())
 }
 
 /// Waits for a leader and tells the cluster who this member is, through the log like any change:
 /// once that is applied, everything before it is, too.
 async fn announce(store: &Store, config: &Config, client_urls: &[String]) -> Result<(), Error> {
+    // Other members may come later: like etcd, this one waits for them as long as it takes.
     let mut standing = store.watch_standing();
-    let elected = standing.wait_for(|standing| standing.leader != 0);
-    match tokio::time::timeout(2 * config.request_timeout(), elected).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(_closed)) => return Err(Error::Stopped),
-        Err(_elapsed) => return Err(Error::NoLeader),
-    }
+    let elected = standing.wait_for(|standing| standing.leader != 0).await;
+    elected.map(|_| ()).map_err(|_closed| Error::Stopped)?;
     // Port 0 is a port that the system chose, so only the bound address tells it.
     let is_told = |url: &String| !url.ends_with(":0");
     let advertised = &config.advertise_client_urls;
@@ -398,8 +451,15 @@ async fn announce(store: &Store, config: &Config, client_urls: &[String]) -> Res
         peer_urls: config.initial_advertise_peer_urls.clone(),
         is_learner: false,
     };
-    store.propose(&Caller::Member, Request::MemberAttributes(attributes)).await?;
-    Ok(())
+    loop {
+        // Saying it twice does no harm.
+        let said = Request::MemberAttributes(attributes.clone());
+        match store.propose(&Caller::Member, said).await {
+            Ok(_) => return Ok(()),
+            Err(Error::Stopped) => return Err(Error::Stopped),
+            Err(error) => tracing::warn!(%error, "the cluster does not know this member yet"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -412,8 +472,6 @@ mod tests {
     async fn a_member_that_was_stopped_has_not_failed_whatever_its_parts_said() {
         let member = Member {
             client_addrs: Vec::new(),
-            monitoring_addrs: Vec::new(),
-            peer_addrs: Vec::new(),
             client_urls: Vec::new(),
             shutdown: Shutdown::new(),
             fatal: Fatal::new(),

@@ -1,49 +1,95 @@
 //! From the proposal queue to the log: one drained queue is one Raft entry.
 //!
-//! Owns: batching, and handing outcomes back. Must not know: gRPC, or what a command means. A
-//! newcomer's trap: there is no timer. A batch is whatever waited when the one before went on its
-//! way; under load the batches grow by themselves, and an idle queue is never waited for.
+//! Owns: batching, bringing a batch to the leader wherever it is, and handing outcomes back. Must
+//! not know: gRPC, or what a command means. A newcomer's trap: outcomes come from this member's own
+//! apply loop, also when another member leads, so a client finds its write here at once. A batch is
+//! proposed again only when it is certain that no log has it ([`Fate::Lost`], or a refusal).
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use kijabi_base::clock::Instant;
 use kijabi_base::limits::{
     BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, PROPOSAL_BATCHES_IN_FLIGHT_MAX, PROPOSAL_QUEUE_MAX,
 };
-use kijabi_base::{clock, tasks};
+use kijabi_base::{clock, rng, tasks};
 use kijabi_machine::Outcome;
 use kijabi_proto::command::{Batch, Command};
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
-use openraft::raft::ClientWriteResult;
+use openraft::vote::leader_id_std::CommittedLeaderId;
 use prost::Message as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::consensus::{Payload, Raft, TypeConfig};
 use crate::error::Error;
+use crate::limits::UNRESOLVED_BATCHES_MAX;
 use crate::metrics::Metrics;
-use crate::store::Proposal;
+use crate::outcomes::{Fate, Outcomes};
+use crate::peer::Route;
+use crate::peer::client::never_sent;
+use crate::store::{Proposal, Standing};
 
 type Waiter = oneshot::Sender<Result<Outcome, Error>>;
+type Answers = Result<Vec<Result<Outcome, kijabi_machine::Error>>, Error>;
+
+/// Between two tries to reach a leader that did not take a batch.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// The queue's two ends.
 pub(crate) fn queue() -> (mpsc::Sender<Proposal>, mpsc::Receiver<Proposal>) {
     mpsc::channel(PROPOSAL_QUEUE_MAX)
 }
 
+/// What brings batches to the leader. Cloning shares.
+#[derive(Clone)]
+pub(crate) struct Carrier {
+    pub(crate) member_id: u64,
+    pub(crate) route: Route,
+    pub(crate) outcomes: Outcomes,
+    pub(crate) standing: watch::Receiver<Standing>,
+    /// How long a batch is carried before nobody waits for it any more.
+    pub(crate) patience: Duration,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// What is known of a batch after an attempt to put it into the leader's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Submitted {
+    /// It is certain that it was not appended.
+    Refused,
+    /// It was appended; whether it counts is for the apply loop to say.
+    Appended,
+    /// Nobody knows.
+    Unknown,
+}
+
 /// Runs until the queue closes.
-pub(crate) async fn run(mut queue: mpsc::Receiver<Proposal>, raft: Raft, metrics: Arc<Metrics>) {
+pub(crate) async fn run(mut queue: mpsc::Receiver<Proposal>, carrier: Carrier) {
     let in_flight = Arc::new(Semaphore::new(PROPOSAL_BATCHES_IN_FLIGHT_MAX));
+    let unresolved = Arc::new(Semaphore::new(UNRESOLVED_BATCHES_MAX));
+    // Begins anywhere, so that no entry of an earlier life of this member has the same number.
+    let mut number = rng::positive_i64().cast_unsigned();
     let mut drained: Vec<Proposal> = Vec::new();
     loop {
         // First a slot, then the queue: what arrives while all slots are taken goes together.
+        let Ok(place) = Arc::clone(&unresolved).acquire_owned().await else { return };
         let Ok(slot) = Arc::clone(&in_flight).acquire_owned().await else { return };
         if drained.is_empty() && queue.recv_many(&mut drained, BATCH_COMMANDS_MAX).await == 0 {
             return;
         }
         let rest = drained.split_off(fitting(&drained));
         let batch = std::mem::replace(&mut drained, rest);
-        metrics.proposals_pending.set(queue.len() as i64 + drained.len() as i64);
-        submit(batch, &raft, slot, &metrics).await;
+        carrier.metrics.proposals_pending.set(queue.len() as i64 + drained.len() as i64);
+        number = number.wrapping_add(1);
+        let (batch, waiters) = encode(batch, carrier.member_id, number);
+        let carrier = carrier.clone();
+        tasks::spawn("proposal", async move {
+            let answers = carrier.carry(number, batch, slot).await;
+            drop(place);
+            carrier.answer(waiters, answers);
+        });
     }
 }
 
@@ -57,12 +103,7 @@ fn fitting(proposals: &[Proposal]) -> usize {
     over.map_or(proposals.len(), |over| over.max(1))
 }
 
-async fn submit(
-    proposals: Vec<Proposal>,
-    raft: &Raft,
-    slot: OwnedSemaphorePermit,
-    metrics: &Arc<Metrics>,
-) {
+fn encode(proposals: Vec<Proposal>, origin: u64, id: u64) -> (Bytes, Vec<Waiter>) {
     let time_ms = clock::wall_ms();
     let mut commands = Vec::with_capacity(proposals.len());
     let mut waiters: Vec<Waiter> = Vec::with_capacity(proposals.len());
@@ -73,58 +114,156 @@ async fn submit(
         commands.push(caller.mark(command));
         waiters.push(answer);
     }
-    let payload = Payload(Batch { commands }.encode_to_vec().into());
-    let (responder, answer) = ProgressResponder::<TypeConfig, _>::complete_only();
-    if let Err(error) = raft.client_write_ff(payload, Some(responder)).await {
-        tracing::error!(%error, "raft has stopped");
-        refuse(waiters, &Error::Stopped);
-        return;
-    }
-    let metrics = Arc::clone(metrics);
-    tasks::spawn("proposal", async move {
-        let answer = answer.await;
-        drop(slot);
-        answer_all(waiters, answer.ok(), &metrics);
-    });
+    (Batch { commands, origin, id }.encode_to_vec().into(), waiters)
 }
 
-fn answer_all(
-    waiters: Vec<Waiter>,
-    answer: Option<ClientWriteResult<TypeConfig>>,
-    metrics: &Metrics,
-) {
-    match answer {
-        Some(Ok(response)) => {
-            let outcomes = response.data.outcomes;
-            debug_assert_eq!(outcomes.len(), waiters.len(), "one outcome for each command");
-            for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
-                // The one who asked may have gone; the outcome stands.
-                let _ = waiter.send(outcome.map_err(Error::Machine));
+/// Puts a batch into this member's log, if it leads in `term`.
+pub(crate) async fn submit_here(raft: &Raft, term: u64, batch: Payload) -> Submitted {
+    let (responder, answer) = ProgressResponder::<TypeConfig, _>::complete_only();
+    let leader = CommittedLeaderId::new(term);
+    let write = raft.write(batch).with_leader(leader).responder(responder);
+    if let Err(error) = write.await {
+        tracing::error!(%error, "raft has stopped");
+        return Submitted::Unknown;
+    }
+    match answer.await {
+        Ok(Ok(_)) => Submitted::Appended,
+        // Raft says so only before it appends.
+        Ok(Err(ClientWriteError::ForwardToLeader(_))) => Submitted::Refused,
+        // Cut off here, but other logs may have it.
+        Ok(Err(_)) => Submitted::Appended,
+        Err(_stopped) => Submitted::Unknown,
+    }
+}
+
+// === impl Carrier ===
+
+impl Carrier {
+    /// Brings a batch to the leader, again if need be and if it is safe, and returns its outcomes.
+    async fn carry(&self, id: u64, batch: Bytes, slot: OwnedSemaphorePermit) -> Answers {
+        let deadline = clock::now() + self.patience;
+        let mut slot = Some(slot);
+        let carrying = async {
+            loop {
+                let at = self.leader().await?;
+                let mut fate = self.outcomes.register(id, at.term);
+                let submitted = tokio::select! {
+                    biased;
+                    fate = &mut fate => match resolve(fate) {
+                        Some(answers) => return answers,
+                        None => {
+                            tokio::time::sleep(RETRY).await;
+                            continue;
+                        }
+                    },
+                    submitted = self.submit(at, batch.clone(), deadline) => submitted,
+                };
+                if submitted == Submitted::Refused {
+                    self.outcomes.forget(id);
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+                if submitted == Submitted::Unknown {
+                    // Others need not wait until it is known.
+                    slot.take();
+                }
+                if let Some(answers) = self.wait(fate, at, &mut slot).await {
+                    return answers;
+                }
+            }
+        };
+        let answers = tokio::time::timeout_at(deadline, carrying).await;
+        self.outcomes.forget(id);
+        answers.unwrap_or(Err(Error::Timeout))
+    }
+
+    /// Waits for a leader.
+    async fn leader(&self) -> Result<Standing, Error> {
+        let mut standing = self.standing.clone();
+        let known = standing.wait_for(|standing| standing.leader != 0).await;
+        known.map(|standing| *standing).map_err(|_closed| Error::Stopped)
+    }
+
+    /// Waits for a batch that may be in the log. `None` if it is lost.
+    async fn wait(
+        &self,
+        mut fate: oneshot::Receiver<Fate>,
+        at: Standing,
+        slot: &mut Option<OwnedSemaphorePermit>,
+    ) -> Option<Answers> {
+        let mut standing = self.standing.clone();
+        let same = |now: &Standing| now.leader == at.leader && now.term == at.term;
+        tokio::select! {
+            fate = &mut fate => return resolve(fate),
+            _ = standing.wait_for(|now| !same(now)) => {}
+        }
+        // Whether the leader has brought it to others is open; new batches do not wait for that.
+        slot.take();
+        resolve(fate.await)
+    }
+
+    async fn submit(&self, at: Standing, batch: Bytes, deadline: Instant) -> Submitted {
+        if at.leader == self.member_id {
+            return submit_here(self.route.raft(), at.term, Payload(batch)).await;
+        }
+        let Some(link) = self.route.to(at.leader) else { return Submitted::Refused };
+        let left = deadline.saturating_duration_since(clock::now());
+        match link.propose(at.term, batch, left).await {
+            Ok(true) => Submitted::Appended,
+            Ok(false) => Submitted::Refused,
+            Err(status) if never_sent(&status) => Submitted::Refused,
+            Err(status) => {
+                tracing::debug!(%status, "what became of a batch is not known");
+                Submitted::Unknown
             }
         }
-        Some(Err(error)) => {
-            metrics.proposals_failed.inc_by(waiters.len() as u64);
-            let error = match error {
-                ClientWriteError::ForwardToLeader(to) if to.leader_id.is_none() => Error::NoLeader,
-                // Whether it took effect is unknown, as after a change of leader.
-                ClientWriteError::ForwardToLeader(_) | ClientWriteError::LogEntryDiscarded(_) => {
-                    Error::LeaderChanged
+    }
+
+    fn answer(&self, waiters: Vec<Waiter>, answers: Answers) {
+        match answers {
+            Ok(outcomes) => {
+                debug_assert_eq!(outcomes.len(), waiters.len(), "one outcome for each command");
+                for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
+                    // The one who asked may have gone; the outcome stands.
+                    let _ = waiter.send(outcome.map_err(Error::Machine));
                 }
-                ClientWriteError::ChangeMembershipError(_)
-                | ClientWriteError::PreconditionFailed(_) => Error::Stopped,
-            };
-            refuse(waiters, &error);
+            }
+            Err(error) => {
+                self.metrics.proposals_failed.inc_by(waiters.len() as u64);
+                for waiter in waiters {
+                    let _ = waiter.send(Err(error.clone()));
+                }
+            }
         }
-        None => {
-            metrics.proposals_failed.inc_by(waiters.len() as u64);
-            refuse(waiters, &Error::Stopped);
-        }
+    }
+
+    /// Proposes one command in `term` or not at all, however often the leader changes: for what is
+    /// only right while the member leads in that very term.
+    pub(crate) async fn propose_in(&self, term: u64, command: Command) -> Result<Outcome, Error> {
+        let id = rng::positive_i64().cast_unsigned();
+        let batch = Batch { commands: vec![command], origin: self.member_id, id };
+        let payload = Payload(batch.encode_to_vec().into());
+        let fate = self.outcomes.register(id, term);
+        let proposing = async {
+            if submit_here(self.route.raft(), term, payload).await == Submitted::Refused {
+                return Err(Error::NotLeader);
+            }
+            resolve(fate.await).unwrap_or(Err(Error::LeaderChanged))
+        };
+        let answers = tokio::time::timeout(self.patience, proposing).await;
+        self.outcomes.forget(id);
+        let outcome = answers.unwrap_or(Err(Error::Timeout))?.pop();
+        outcome.ok_or(Error::Stopped)?.map_err(Error::Machine)
     }
 }
 
-fn refuse(waiters: Vec<Waiter>, error: &Error) {
-    for waiter in waiters {
-        let _ = waiter.send(Err(error.clone()));
+/// `None` if the batch is lost and may be proposed again.
+fn resolve(fate: Result<Fate, oneshot::error::RecvError>) -> Option<Answers> {
+    match fate {
+        Ok(Fate::Applied(outcomes)) => Some(Ok(outcomes)),
+        Ok(Fate::Lost) => None,
+        Ok(Fate::Unknown) => Some(Err(Error::Timeout)),
+        Err(_forgotten) => Some(Err(Error::Stopped)),
     }
 }
 

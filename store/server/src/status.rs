@@ -182,7 +182,6 @@ impl From<&Error> for EtcdError {
             Error::Machine(error) => error.into(),
             Error::RequestTooLarge => Self::RequestTooLarge,
             Error::TooManyRequests => Self::TooManyRequests,
-            Error::NoLeader => Self::NoLeader,
             Error::NotLeader => Self::NotLeader,
             Error::LeaderChanged => Self::LeaderChanged,
             Error::Timeout => Self::Timeout,
@@ -234,7 +233,7 @@ mod tests {
     /// clientv3 gives up on anything but `Unavailable` where it could have tried another member.
     #[test]
     fn states_that_pass_are_unavailable() {
-        for error in [Error::NoLeader, Error::LeaderChanged, Error::Timeout, Error::Stopped] {
+        for error in [Error::LeaderChanged, Error::Timeout, Error::Stopped] {
             assert_eq!(Status::from(error).code(), Code::Unavailable);
         }
     }

@@ -7,10 +7,11 @@
 
 use std::sync::Arc;
 
-use kijabi_base::clock::Instant;
+use kijabi_base::clock::{self, Instant};
 use kijabi_base::limits::APPLY_GAP_MAX;
 use kijabi_base::tasks::Shutdown;
 use kijabi_machine::{Caller, Machine, Outcome, RevisionEvents};
+use kijabi_proto::command::Command;
 use kijabi_proto::command::command::Request;
 use kijabi_proto::etcdserverpb as pb;
 use parking_lot::RwLock;
@@ -20,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{ANSWER_ROOM_BYTES, PROPOSAL_QUEUE_BYTES_MAX};
+use crate::peer::Route;
+use crate::propose::Carrier;
 use crate::quota;
 
 /// Where the apply loop publishes events: the watch hub.
@@ -72,6 +75,7 @@ struct Inner {
     standing: watch::Receiver<Standing>,
     compacted: watch::Receiver<i64>,
     started: Instant,
+    carrier: Carrier,
     shutdown: Shutdown,
 }
 
@@ -87,6 +91,7 @@ pub(crate) struct StoreParts {
     pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) compacted: watch::Receiver<i64>,
     pub(crate) started: Instant,
+    pub(crate) carrier: Carrier,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -104,6 +109,7 @@ impl Store {
             standing,
             compacted,
             started,
+            carrier,
             shutdown,
         } = parts;
         Self(Arc::new(Inner {
@@ -117,6 +123,7 @@ impl Store {
             standing,
             compacted,
             started,
+            carrier,
             shutdown,
         }))
     }
@@ -144,9 +151,6 @@ impl Store {
 
     async fn submit(&self, caller: Caller, request: Request) -> Result<Outcome, Error> {
         let standing = self.standing();
-        if standing.leader == 0 {
-            return Err(Error::NoLeader);
-        }
         if standing.committed_index.saturating_sub(standing.applied_index) > APPLY_GAP_MAX {
             return Err(Error::TooManyRequests);
         }
@@ -183,6 +187,19 @@ impl Store {
             Ok(Err(_dropped)) => Err(Error::Stopped),
             Err(_elapsed) => Err(Error::Timeout),
         }
+    }
+
+    /// Proposes a change that is only right while this member leads in `term`: in that term or
+    /// not at all.
+    pub(crate) async fn propose_in(&self, term: u64, request: Request) -> Result<Outcome, Error> {
+        let time_ms = clock::wall_ms();
+        let command = Command { time_ms, request: Some(request), ..Command::default() };
+        self.0.carrier.propose_in(term, Caller::Member.mark(command)).await
+    }
+
+    /// The way to the other members.
+    pub(crate) fn route(&self) -> &Route {
+        &self.0.carrier.route
     }
 
     /// The state machine. Readers hold the lock only while they plan a read.

@@ -74,6 +74,18 @@ impl StateHome {
         Ok(path)
     }
 
+    /// Receives a state into a folder of its own, verified and durable. It is removed when
+    /// dropped, and at the next start: only what is adopted stays.
+    pub fn receive(&self, reader: &mut dyn io::Read) -> Result<Checkpoint, StreamError> {
+        let number = kijabi_base::rng::positive_i64();
+        let path = self.dir.join(format!("checkpoint-received-{number}"));
+        remove(&path)?;
+        let received = Checkpoint { path };
+        // Closed at once: whoever adopts it opens it again.
+        drop(receive(reader, &received.path)?);
+        Ok(received)
+    }
+
     /// Makes a staged, flushed state the current one, atomically.
     pub fn adopt(&self, staged: &State) -> Result<(), StateError> {
         let name = staged.path().file_name().unwrap_or_default().as_encoded_bytes();

@@ -16,7 +16,7 @@ fn machine_on(state: &Arc<MemoryState>) -> Machine {
 
 fn apply(machine: &mut Machine, state: &MemoryState, index: u64, requests: Vec<Request>) {
     let command = |request| Command { request: Some(request), ..Command::default() };
-    let batch = Batch { commands: requests.into_iter().map(command).collect() };
+    let batch = Batch { commands: requests.into_iter().map(command).collect(), ..Batch::default() };
     let applied = machine.apply(0, index, 3, &batch).unwrap();
     state.write(&applied.state);
 }

@@ -46,7 +46,7 @@ impl Store {
         let commands = requests
             .into_iter()
             .map(|request| Command { request: Some(request), ..Default::default() });
-        let batch = Batch { commands: commands.collect() };
+        let batch = Batch { commands: commands.collect(), ..Batch::default() };
         let applied = self.machine.apply(self.now_ms, self.log_index, 1, &batch).unwrap();
         self.state.write(&applied.state);
         self.published.extend(applied.events.iter().cloned());
@@ -56,7 +56,7 @@ impl Store {
     /// Applies a command as it stands in a log entry of its own.
     pub(crate) fn apply_command(&mut self, command: Command) -> Result<Outcome, Error> {
         self.log_index += 1;
-        let batch = Batch { commands: vec![command] };
+        let batch = Batch { commands: vec![command], ..Batch::default() };
         let mut applied = self.machine.apply(self.now_ms, self.log_index, 1, &batch).unwrap();
         self.state.write(&applied.state);
         applied.outcomes.pop().unwrap()

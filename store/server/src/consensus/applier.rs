@@ -89,7 +89,13 @@ impl Applier {
         self.0.machine.read().live_bytes()
     }
 
-    /// Runs one step of the scheduled compaction, of at most `rows_max` rows. `None` if none is due, else whether it is done.
+    /// Where the state lives, and where one that comes in is put.
+    pub(crate) fn home(&self) -> &StateHome {
+        &self.0.home
+    }
+
+    /// Runs one step of the scheduled compaction, of at most `rows_max` rows. `None` if none is
+    /// due, else whether it is done.
     pub(crate) async fn compact_step(&self, rows_max: usize) -> Result<Option<bool>, StateError> {
         let _applying = self.0.applying.lock().await;
         let mut machine = self.0.machine.write();
@@ -143,8 +149,9 @@ impl Applier {
             inner.state.read().write(&applied.state).map_err(io::Error::other)?;
             (applied, machine.revision())
         };
-        inner.hooks.applied(log_id.index, revision, batch_bytes(&applied.state), &applied);
-        Ok(Answer { outcomes: applied.outcomes })
+        let (bytes, id) = (batch_bytes(&applied.state), to_disk_id(log_id));
+        inner.hooks.applied((id.term, id.index), revision, bytes, &batch, applied);
+        Ok(Answer)
     }
 
     fn meta(state: &State) -> io::Result<SnapshotMeta> {
@@ -215,16 +222,19 @@ impl RaftStateMachine<TypeConfig> for Applier {
         let _applying = self.0.applying.lock().await;
         let inner = &*self.0;
         // The snapshot's own folder goes away with its last user, so its state is copied over.
-        let staged = inner.home.stage().map_err(io::Error::other)?;
-        snapshot.open().and_then(|state| state.checkpoint(&staged)).map_err(io::Error::other)?;
-        let state = State::open(&staged).map_err(io::Error::other)?;
+        let (home, from, settings) = (inner.home.clone(), Arc::clone(&snapshot), inner.settings);
+        let opened = kijabi_base::tasks::blocking(move || {
+            let staged = home.stage()?;
+            from.open().and_then(|state| state.checkpoint(&staged))?;
+            let state = Arc::new(State::open(&staged)?);
+            let machine = Machine::open(Arc::clone(&state) as _, settings)?;
+            Ok::<_, StateError>((state, machine))
+        });
+        let (state, machine) = opened.await?.map_err(io::Error::other)?;
         if Self::meta(&state)?.last_log_id != meta.last_log_id {
             let what = "the snapshot's state is not at the log id it is said to be at";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        let state = Arc::new(state);
-        let machine = Machine::open(Arc::clone(&state) as _, inner.settings);
-        let machine = machine.map_err(io::Error::other)?;
         {
             let mut current = inner.machine.write();
             inner.home.adopt(&state).map_err(io::Error::other)?;
@@ -232,7 +242,8 @@ impl RaftStateMachine<TypeConfig> for Applier {
             *inner.state.write() = state;
         }
         *inner.snapshot.lock() = Some((meta.clone(), snapshot));
-        inner.hooks.replaced(inner.machine.read().revision());
+        let at = meta.last_log_id.map_or((0, 0), |id| (to_disk_id(&id).term, id.index));
+        inner.hooks.replaced(at, inner.machine.read().revision());
         Ok(())
     }
 

@@ -15,9 +15,10 @@ use tokio::sync::oneshot;
 
 use super::types::{Entry, LogId, TypeConfig, Vote, decode, encode, from_disk, from_disk_id};
 use super::types::{to_disk, to_disk_id};
+use crate::limits::REPLICATION_MESSAGE_BYTES;
 
 /// Bytes of entries read from the log at once when there is a choice.
-const READ_BYTES_MAX: usize = 4 << 20;
+const READ_BYTES_MAX: usize = REPLICATION_MESSAGE_BYTES;
 
 /// The log. Cloning shares.
 #[derive(Clone)]

@@ -9,23 +9,27 @@ mod log_store;
 mod network;
 #[cfg(test)]
 mod tests;
-mod types;
+pub(crate) mod types;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use kijabi_base::clock::{self, Instant};
 use openraft::errors::{InitializeError, RaftError};
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
-use openraft::{ServerState, SnapshotPolicy};
+use openraft::{Instant as _, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
 
 pub(crate) use applier::{Applier, has_compaction};
 pub(crate) use log_store::LogStore;
-use network::Network;
+pub(crate) use network::Network;
 pub(crate) use types::{Payload, Peer, TypeConfig};
 
 use crate::config::Config;
 use crate::fatal::Fatal;
+use crate::limits::REPLICATION_MESSAGE_ENTRIES_MAX;
+use crate::peer::Contact;
 use crate::store::Standing;
 
 /// Raft with our types.
@@ -38,26 +42,31 @@ pub(crate) struct ConsensusError(String);
 
 /// Starts Raft, or continues from what is on disk. `first_members` is the membership of a new
 /// cluster; it does not count for one that exists.
+///
+/// All first members begin with the same one entry, so it does not matter who is elected first.
 pub(crate) async fn start(
     config: &Config,
     member_id: u64,
+    network: Network,
     log: LogStore,
     applier: Applier,
     first_members: BTreeMap<u64, Peer>,
 ) -> Result<Raft, ConsensusError> {
     let failed = |error: String| ConsensusError(error);
     check_log(&log, &applier).map_err(failed)?;
-    let alone = first_members.len() == 1;
+    let (applied, voters) = applier.stored().map_err(|error| failed(error.to_string()))?;
+    let is_new = applied.is_none() && log.last_index().is_none();
+    let alone = if is_new { first_members.len() == 1 } else { voters == 1 };
     let settings = settings(config, alone).validate().map_err(|e| failed(e.to_string()))?;
     let settings = Arc::new(settings);
-    let raft = openraft::Raft::new(member_id, settings, Network, log, applier)
+    let raft = openraft::Raft::new(member_id, settings, network, log, applier)
         .await
         .map_err(|error| failed(error.to_string()))?;
     match raft.initialize(first_members).await {
         Ok(()) => {}
         // It exists already: the usual restart.
         Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
-            if alone {
+            if is_only_voter(&raft, member_id) {
                 // Nobody else could lead, so there is nobody to wait for.
                 raft.trigger().elect(false).await.map_err(|e| failed(e.to_string()))?;
             }
@@ -65,6 +74,12 @@ pub(crate) async fn start(
         Err(error) => return Err(failed(error.to_string())),
     }
     Ok(raft)
+}
+
+fn is_only_voter(raft: &Raft, member_id: u64) -> bool {
+    let metrics = raft.metrics();
+    let seen = metrics.borrow_watched();
+    seen.membership_config.voter_ids().all(|voter| voter == member_id)
 }
 
 /// A member alone has nobody to get lost entries from: a log that ends before the state would
@@ -86,17 +101,24 @@ fn settings(config: &Config, alone: bool) -> openraft::Config {
     let heartbeat_ms = config.heartbeat_interval.as_millis() as u64;
     // Raft's clock ticks several times a heartbeat. Alone, there is nobody to beat for, so it need
     // not wake an idle machine that often.
-    let heartbeat_ms = if alone { heartbeat_ms.max(election_ms / 2) } else { heartbeat_ms };
+    let heartbeat_ms = if alone { heartbeat_ms.max(election_ms / 4) } else { heartbeat_ms };
+    // A follower first waits until the leader's lease is over, which is Raft's longest timeout,
+    // and then a random time between the shortest and the longest: from one election timeout on,
+    // and not much more, while followers still differ enough to elect one of them at once.
+    let longest_ms = (election_ms * 3 / 5).max(2);
     openraft::Config {
         cluster_name: config.initial_cluster_token.clone(),
         heartbeat_interval: heartbeat_ms,
-        election_timeout_min: election_ms,
-        election_timeout_max: 2 * election_ms,
+        election_timeout_min: (election_ms - longest_ms).max(1),
+        election_timeout_max: longest_ms,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
         // A member alone has nobody who might need to catch up.
         max_in_snapshot_log_to_keep: if alone { 0 } else { config.snapshot_catch_up_entries },
         purge_batch_size: PURGE_BATCH_ENTRIES,
+        max_payload_entries: REPLICATION_MESSAGE_ENTRIES_MAX,
         enable_pre_vote: Some(true),
+        // What a restarted leader knows to be committed may be old: it asks the others first.
+        enable_leader_restore: Some(alone),
         ..openraft::Config::default()
     }
 }
@@ -117,11 +139,45 @@ impl Leadership {
     }
 }
 
+/// What tells whether there is a leader at this moment.
+pub(crate) struct Liveness {
+    /// When a leader was last heard of.
+    pub(crate) contact: Contact,
+    /// Silence after which it counts as gone.
+    pub(crate) limit: Duration,
+    /// How often to look.
+    pub(crate) interval: Duration,
+}
+
+impl Liveness {
+    /// The leader that Raft names, unless it has been silent for too long: a leader for a quorum,
+    /// or a follower for its leader.
+    fn leader(
+        &self,
+        seen: &openraft::RaftMetrics<TypeConfig>,
+        leads_since: Option<Instant>,
+    ) -> u64 {
+        let Some(leader) = seen.current_leader else { return 0 };
+        let alive = if seen.state == ServerState::Leader {
+            let acknowledged = seen.last_quorum_acked.map(|at| at.into_inner().elapsed());
+            let led = leads_since.map(|since| since.elapsed()).unwrap_or_default();
+            acknowledged.unwrap_or(led).min(led) < self.limit || is_alone(seen)
+        } else {
+            leader != seen.id && self.contact.is_recent(leader, self.limit)
+        };
+        if alive { leader } else { 0 }
+    }
+}
+
+fn is_alone(seen: &openraft::RaftMetrics<TypeConfig>) -> bool {
+    seen.membership_config.membership().nodes().count() < 2
+}
+
 /// Keeps `standing` current, telling `changed` the old and the new one, and calls `led` when this
 /// member begins or ceases to lead. Ends with Raft; an end that nobody asked for stops the member.
 pub(crate) async fn observe(
     raft: Raft,
-    member_id: u64,
+    liveness: Liveness,
     standing: watch::Sender<Standing>,
     led: impl Fn(bool),
     changed: impl Fn(Standing, Standing),
@@ -129,20 +185,26 @@ pub(crate) async fn observe(
 ) {
     let mut metrics = raft.metrics();
     let mut leadership = Leadership::default();
+    let mut leads_since = None;
     loop {
-        let (now, leading, running) = {
+        let (now, leading, alone, running) = {
             let seen = metrics.borrow_watched();
+            let member_id = seen.id;
+            let leading = (seen.state == ServerState::Leader).then_some(seen.current_term);
+            if leading != leadership.0 {
+                leads_since = leading.map(|_| clock::now());
+            }
             let index = |id: &Option<types::LogId>| id.as_ref().map_or(0, |id| id.index);
             let now = Standing {
-                leader: seen.current_leader.unwrap_or(0),
+                leader: liveness.leader(&seen, leads_since),
                 term: seen.current_term,
                 committed_index: index(&seen.local_committed),
                 applied_index: index(&seen.last_applied),
                 is_learner: seen.membership_config.voter_ids().all(|id| id != member_id),
             };
-            (now, seen.state == ServerState::Leader, seen.running_state.clone())
+            (now, leading, is_alone(&seen), seen.running_state.clone())
         };
-        if let Some(leads) = leadership.changed(leading.then_some(now.term)) {
+        if let Some(leads) = leadership.changed(leading) {
             led(leads);
         }
         let before = standing.send_replace(now);
@@ -151,8 +213,13 @@ pub(crate) async fn observe(
             // A shutdown that was asked for has dropped the receiver of this by then.
             return fatal.stop(error.to_string());
         }
-        if metrics.changed().await.is_err() {
-            return;
+        // Silence is no change: it has to be looked for, unless there is nobody to hear.
+        let silence = tokio::time::sleep(liveness.interval);
+        tokio::select! {
+            seen = metrics.changed() => if seen.is_err() {
+                return;
+            },
+            () = silence, if !alone => {}
         }
     }
 }

@@ -1,44 +1,181 @@
 //! How Raft reaches the other members.
 //!
-//! Owns: the transport between members. Must not know: what the messages decide. A newcomer's
-//! trap: a cluster has one member for now (`config` refuses more), so nobody is reachable and
-//! Raft is told so; it then keeps trying, as with a member that is down.
+//! Owns: which of Raft's messages goes over which connection, and its deadline. Must not know: what
+//! the messages decide. A newcomer's trap: entries are pipelined: many requests are under way on
+//! one stream, answered in order; a heartbeat is a request of its own on another connection.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::RPCOption;
+use futures::{Stream, StreamExt as _};
+use kijabi_proto::peer as pb;
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use tokio::sync::Semaphore;
+use tonic::Status;
 
 use super::applier::SnapshotData;
-use super::types::{Peer, TypeConfig, Vote};
+use super::types::{Peer, TypeConfig, Vote, encode};
+use crate::limits::REPLICATION_IN_FLIGHT_MAX;
+use crate::metrics::Metrics;
+use crate::peer::client::{call, never_sent};
+use crate::peer::wire::{self, Malformed};
+use crate::peer::{Link, Peers, snapshot};
 
 type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
+type Rpc<T> = Result<T, RPCError<TypeConfig>>;
+type Appended<'s> = BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>;
+
+/// How long a follower may take to answer entries that were sent to it: its disk may be slow, but
+/// a connection on which nothing comes back is given up.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a member may take to install a snapshot it has received.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
+/// Between two tries to reach a member that cannot be reached.
+const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Makes the connections to other members.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Network;
+#[derive(Clone)]
+pub(crate) struct Network {
+    pub(crate) peers: Peers,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Entries,
+    Heartbeats,
+}
 
 /// The connection to one other member.
-#[derive(Debug)]
 pub(crate) struct Connection {
     target: u64,
+    link: Link,
+    purpose: Purpose,
+    metrics: Arc<Metrics>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Connection;
 
-    async fn new_client(&mut self, target: u64, _node: &Peer) -> Connection {
-        Connection { target }
+    async fn new_client(&mut self, target: u64, node: &Peer) -> Connection {
+        self.connection(target, node, Purpose::Entries)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &Peer) -> Connection {
+        self.connection(target, node, Purpose::Heartbeats)
+    }
+}
+
+impl Network {
+    fn connection(&self, target: u64, node: &Peer, purpose: Purpose) -> Connection {
+        let link = self.peers.link(target, &node.peer_urls);
+        Connection { target, link, purpose, metrics: Arc::clone(&self.metrics) }
     }
 }
 
 impl Connection {
-    fn unreachable(&self) -> Unreachable<TypeConfig> {
-        Unreachable::new(&AnyError::error(format!("member {:x} cannot be reached", self.target)))
+    fn failed(&self, status: &Status) -> RPCError<TypeConfig> {
+        self.metrics.peers.failed(self.target);
+        tracing::debug!(target_member = %format_args!("{:x}", self.target), %status, "peer");
+        let error = AnyError::error(format!("member {:x}: {status}", self.target));
+        if never_sent(status) {
+            return Unreachable::new(&error).into();
+        }
+        NetworkError::new(&error).into()
+    }
+
+    fn malformed(&self, error: &Malformed) -> RPCError<TypeConfig> {
+        self.failed(&Status::data_loss(error.to_string()))
+    }
+
+    async fn beat(
+        &mut self,
+        beat: AppendEntriesRequest<TypeConfig>,
+        limit: Duration,
+    ) -> Rpc<StreamAppendResult<TypeConfig>> {
+        let message = wire::from_append(beat)
+            .map_err(|error| self.failed(&Status::internal(error.to_string())))?;
+        let started = kijabi_base::clock::now();
+        let answer = call(limit, self.link.control.heartbeat(message)).await;
+        let answer = answer.map_err(|status| {
+            self.metrics.peers.heartbeat_failed();
+            self.failed(&status)
+        })?;
+        self.metrics.peers.round_trip(self.target, started.elapsed());
+        wire::to_appended(answer).map_err(|error| self.malformed(&error))
+    }
+
+    /// Opens the stream of entries: requests go out as long as there is a place for them, and
+    /// each answer makes one free.
+    async fn pipeline<S>(&mut self, input: S, setup: Duration) -> Rpc<Appended<'_>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        let places = Arc::new(Semaphore::new(REPLICATION_IN_FLIGHT_MAX));
+        let (taken, target) = (Arc::clone(&places), self.target);
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let sent = Arc::clone(&under_way);
+        let metrics = Arc::clone(&self.metrics);
+        let requests = futures::stream::unfold((input, taken), move |(mut input, places)| {
+            let (metrics, under_way) = (Arc::clone(&metrics), Arc::clone(&sent));
+            async move {
+                places.acquire().await.ok()?.forget();
+                let request = input.next().await?;
+                under_way.fetch_add(1, Ordering::Relaxed);
+                // It was read from the log in this form, so it has it.
+                let message = wire::from_append(request).ok()?;
+                let bytes: usize = message.entries.iter().map(|entry| entry.data.len()).sum();
+                metrics.peers.sent(target, bytes);
+                Some((message, (input, places)))
+            }
+        });
+        let answers = call(setup, self.link.log.append(requests)).await;
+        let answers = answers.map_err(|status| self.failed(&status))?;
+        let this = &*self;
+        let appended = futures::stream::unfold(Some(answers), move |answers| {
+            let (places, under_way) = (Arc::clone(&places), Arc::clone(&under_way));
+            async move {
+                let mut answers = answers?;
+                let idle = || under_way.load(Ordering::Relaxed) == 0;
+                match next_answer(&mut answers, idle).await {
+                    Ok(Some(answer)) => {
+                        under_way.fetch_sub(1, Ordering::Relaxed);
+                        places.add_permits(1);
+                        let answer = wire::to_appended(answer);
+                        let answer = answer.map_err(|error| this.malformed(&error));
+                        let going_on = matches!(answer, Ok(Ok(_)));
+                        Some((answer, going_on.then_some(answers)))
+                    }
+                    Ok(None) => None,
+                    Err(status) => Some((Err(this.failed(&status)), None)),
+                }
+            }
+        });
+        Ok(Box::pin(appended))
+    }
+}
+
+/// The next answer; an error if there is something to answer and nothing comes for too long.
+async fn next_answer(
+    answers: &mut tonic::Streaming<pb::AppendResponse>,
+    idle: impl Fn() -> bool,
+) -> Result<Option<pb::AppendResponse>, Status> {
+    loop {
+        match tokio::time::timeout(APPEND_TIMEOUT, answers.message()).await {
+            Ok(answer) => return answer,
+            Err(_elapsed) if idle() => {}
+            Err(_elapsed) => return Err(Status::deadline_exceeded("entries are not answered")),
+        }
     }
 }
 
@@ -47,35 +184,98 @@ impl RaftNetworkV2<TypeConfig> for Connection {
 
     async fn append_entries(
         &mut self,
-        _rpc: AppendEntriesRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
+        let input = futures::stream::iter([rpc]);
+        let mut answers = self.stream_append(input, option).await?;
+        match answers.next().await {
+            Some(answer) => Ok(answer?.into()),
+            None => Err(NetworkError::from_string("the stream ended without an answer").into()),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Rpc<Appended<'s>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            if self.purpose == Purpose::Entries {
+                return self.pipeline(input, APPEND_TIMEOUT).await;
+            }
+            let Some(beat) = input.next().await else {
+                return Ok(Box::pin(futures::stream::empty()) as Appended<'s>);
+            };
+            let answer = self.beat(beat, option.soft_ttl()).await;
+            Ok(Box::pin(futures::stream::iter([answer])) as Appended<'s>)
+        })
     }
 
     async fn vote(
         &mut self,
-        _rpc: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        let message = wire::from_vote_request(&rpc);
+        let answer = call(option.soft_ttl(), self.link.control.vote(message)).await;
+        let answer = answer.map_err(|status| self.failed(&status))?;
+        wire::to_vote_response(answer).map_err(|error| self.malformed(&error))
     }
 
     async fn pre_vote(
         &mut self,
-        _rpc: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        let message = wire::from_vote_request(&rpc);
+        let answer = call(option.soft_ttl(), self.link.control.pre_vote(message)).await;
+        let answer = answer.map_err(|status| self.failed(&status))?;
+        wire::to_vote_response(answer).map_err(|error| self.malformed(&error))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
+        let message = wire::from_transfer(&request);
+        let answer = call(option.soft_ttl(), self.link.control.transfer_leader(message)).await;
+        let refusal = answer.map_err(|status| self.failed(&status))?.refusal;
+        if refusal.is_empty() {
+            return Ok(Ok(()));
+        }
+        Err(NetworkError::from_string(refusal).into())
     }
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: Snapshot,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(self.unreachable().into())
+        let meta = encode(&snapshot.meta)
+            .map_err(|error| self.failed(&Status::internal(error.to_string())))?;
+        let head = pb::SnapshotHead { vote: Some(wire::from_vote(&vote)), meta };
+        let parts = snapshot::parts(head, snapshot.snapshot);
+        let parts = tokio_stream::wrappers::ReceiverStream::new(parts);
+        let started = kijabi_base::clock::now();
+        let sending = call(INSTALL_TIMEOUT, self.link.bulk.snapshot(parts));
+        let answer = tokio::select! {
+            closed = cancel => return Err(closed.into()),
+            answer = sending => answer,
+        };
+        self.metrics.peers.snapshot_sent(self.target, started.elapsed(), answer.is_ok());
+        let answer = answer.map_err(|status| self.failed(&status))?;
+        let vote = wire::to_vote(answer.vote).map_err(|error| self.malformed(&error))?;
+        Ok(SnapshotResponse::new(vote))
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(BACKOFF)))
     }
 }

@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use super::*;
 use crate::apply_hooks::ApplyHooks;
 use crate::metrics::Metrics;
+use crate::outcomes::Outcomes;
 use crate::watch::Hub;
 
 struct Builder;
@@ -32,7 +33,7 @@ impl StoreBuilder<TypeConfig, LogStore, Applier, tempfile::TempDir> for Builder 
         let machine = Machine::open(Arc::clone(&state) as _, Settings::default()).unwrap();
         let hub = Hub::new(machine.revision());
         let metrics = Arc::new(Metrics::new(1, "test", 0));
-        let hooks = ApplyHooks::new(clock::now(), hub, metrics);
+        let hooks = ApplyHooks::new(clock::now(), hub, 0, Outcomes::new(1, 0), metrics);
         let machine = Arc::new(RwLock::new(machine));
         let applier = Applier::new(machine, state, home, Settings::default(), hooks);
         Ok((dir, LogStore::new(wal), applier))

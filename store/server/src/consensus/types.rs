@@ -10,7 +10,6 @@ use std::io;
 
 use bytes::Bytes;
 use kijabi_disk::wal;
-use kijabi_machine::Outcome;
 use openraft::entry::EntryPayload;
 use openraft::vote::leader_id_std::{CommittedLeaderId, LeaderId};
 use serde::Serialize;
@@ -36,17 +35,15 @@ pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Type
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Payload(pub(crate) Bytes);
 
-/// What applying an entry gives back to the member that proposed it. It never leaves the process.
-#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Answer {
-    /// One outcome for each command of the batch.
-    #[serde(skip)]
-    pub(crate) outcomes: Vec<Result<Outcome, kijabi_machine::Error>>,
-}
+/// What applying an entry gives back to Raft: nothing. Outcomes go to whoever waits for them on
+/// the member that proposed the batch, which need not be the leader (`outcomes.rs`).
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Answer;
 
 /// A member as the membership knows it: the part of its row in the members' table that the log
 /// decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[allow(clippy::struct_field_names, reason = "it is etcd's name")]
 pub(crate) struct Peer {
     /// Its name, if it is one of the first members. Others tell theirs when they start.
     pub(crate) name: String,

@@ -3,6 +3,7 @@
 //! Owns: the collectors of one member. Must not know: HTTP. A newcomer's trap: each member has a
 //! registry of its own, because tests and `kijabi up` run several members in one process.
 
+pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod rpc;
 
@@ -17,6 +18,7 @@ use prometheus::{
 };
 
 use crate::store::Standing;
+use peers::PeerMetrics;
 use process::ProcessMetrics;
 use rpc::{Rpc, RpcMetrics};
 
@@ -46,6 +48,8 @@ pub(crate) struct Metrics {
     txns: IntCounter,
     current_revision: IntGauge,
     events: IntCounter,
+    /// What goes between members.
+    pub(crate) peers: PeerMetrics,
     invariant_violations: IntGauge,
     process: ProcessMetrics,
     healthcheck: IntGaugeVec,
@@ -141,6 +145,7 @@ impl Metrics {
                 "The current revision.",
             ),
             events: counter("etcd_debugging_mvcc_events_total", "Events published to watchers."),
+            peers: PeerMetrics::new(&registry),
             invariant_violations: gauge("invariant_violations_total", "Invariants found broken."),
             process: ProcessMetrics::new(&registry),
             healthcheck: register(

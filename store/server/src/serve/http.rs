@@ -13,6 +13,7 @@ use tonic::body::Body;
 use super::health::{Health, Probe};
 use crate::config::ETCD_VERSION;
 use crate::metrics::Metrics;
+use crate::service::cluster::member_list;
 use crate::service::maintenance::STORAGE_VERSION;
 use crate::store::Store;
 
@@ -66,15 +67,23 @@ impl Endpoints {
     }
 
     /// What other members may ask.
-    // Differs from etcd: `/members` and the rest come with clusters of several members.
-    pub(crate) fn answer_member(method: &Method, uri: &Uri) -> Response<Body> {
-        match uri.path() {
-            "/version" if method == Method::GET => {
-                respond(StatusCode::OK, "application/json", version_body())
-            }
-            "/version" => method_not_allowed(),
-            _ => not_found(),
+    // Differs from etcd: Raft, promotion, hashes and leases go over gRPC, so their paths are unknown.
+    pub(crate) fn answer_member(&self, method: &Method, uri: &Uri) -> Response<Body> {
+        let body = match uri.path() {
+            "/version" => version_body(),
+            "/members" => members_body(&self.store),
+            _ => return not_found(),
+        };
+        let mut response = if method == Method::GET {
+            respond(StatusCode::OK, "application/json", body)
+        } else {
+            method_not_allowed()
+        };
+        let cluster_id = format!("{:x}", self.store.header(0).cluster_id);
+        if let Ok(id) = HeaderValue::from_str(&cluster_id) {
+            response.headers_mut().insert("x-etcd-cluster-id", id);
         }
+        response
     }
 
     /// The older health path: JSON, one reason.
@@ -156,6 +165,29 @@ fn version_body() -> String {
     format!(
         "{{\"etcdserver\":\"{ETCD_VERSION}\",\"etcdcluster\":\"{STORAGE_VERSION}\",\"storage\":\"{STORAGE_VERSION}\"}}"
     )
+}
+
+/// The members as etcd lists them for one that wants to join.
+fn members_body(store: &Store) -> String {
+    let members: Vec<_> = member_list(store)
+        .into_iter()
+        .map(|member| {
+            let mut json = serde_json::json!({ "id": member.id, "peerURLs": member.peer_ur_ls });
+            if member.is_learner {
+                json["isLearner"] = true.into();
+            }
+            if !member.name.is_empty() {
+                json["name"] = member.name.into();
+            }
+            if !member.client_ur_ls.is_empty() {
+                json["clientURLs"] = member.client_ur_ls.into();
+            }
+            json
+        })
+        .collect();
+    let mut body = serde_json::Value::from(members).to_string();
+    body.push('\n');
+    body
 }
 
 fn method_not_allowed() -> Response<Body> {

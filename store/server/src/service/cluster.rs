@@ -3,6 +3,7 @@
 //! Owns: the member list. Must not know: Raft. A newcomer's trap: etcd leaves the revision out of
 //! the headers of this service.
 
+use kijabi_proto::command::MemberAttributes;
 use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::cluster_server::Cluster;
 use tonic::{Request, Response, Status};
@@ -22,6 +23,19 @@ impl ClusterService {
     }
 }
 
+/// The members as far as this one has applied the log.
+pub(crate) fn member_list(store: &Store) -> Vec<pb::Member> {
+    let members = store.machine().read().members();
+    let member = |member: MemberAttributes| pb::Member {
+        id: member.id,
+        name: member.name,
+        peer_ur_ls: member.peer_urls,
+        client_ur_ls: member.client_urls,
+        is_learner: member.is_learner,
+    };
+    members.into_iter().map(member).collect()
+}
+
 fn not_yet() -> Status {
     Status::unimplemented("etcdserver: changing the members is not supported yet")
 }
@@ -36,17 +50,7 @@ impl Cluster for ClusterService {
         if request.get_ref().linearizable {
             self.store.read_barrier().await?;
         }
-        let members = self.store.machine().read().members();
-        let members = members
-            .into_iter()
-            .map(|member| pb::Member {
-                id: member.id,
-                name: member.name,
-                peer_ur_ls: member.peer_urls,
-                client_ur_ls: member.client_urls,
-                is_learner: member.is_learner,
-            })
-            .collect();
+        let members = member_list(&self.store);
         let header = Some(self.store.header(0));
         Ok(Response::new(pb::MemberListResponse { header, members }))
     }

@@ -20,11 +20,14 @@ use super::guard::{Learner, admit};
 use super::stamp;
 use crate::access::{self, Rpc};
 use crate::error::Error;
+use crate::peer::Link;
 use crate::store::Store;
 
 /// How long a keep-alive waits between two looks whether this member has become the leader's own
 /// keeper of time.
 const PROMOTION_POLL: Duration = Duration::from_millis(20);
+/// Between two tries to ask the leader, etcd's.
+const LEADER_POLL: Duration = Duration::from_millis(50);
 
 /// The service.
 pub(crate) struct LeaseService {
@@ -96,21 +99,8 @@ impl Lease for LeaseService {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
         let request = request.into_inner();
         let header = Some(self.store.header_now());
-        let answer = as_leader(&self.store, || {
-            let machine = self.store.machine().read();
-            machine.lease_time_to_live(self.store.now_ms(), &request)
-        });
-        let response = match answer.await {
-            Ok(response) => pb::LeaseTimeToLiveResponse { header, ..response },
-            Err(Error::Machine(MachineError::LeaseNotFound)) => pb::LeaseTimeToLiveResponse {
-                header,
-                id: request.id,
-                ttl: -1,
-                ..Default::default()
-            },
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Response::new(response))
+        let response = time_to_live(&self.store, &request).await?;
+        Ok(Response::new(pb::LeaseTimeToLiveResponse { header, ..response }))
     }
 
     async fn lease_leases(
@@ -152,11 +142,94 @@ async fn keep_alive(
     }
 }
 
-/// Renews a lease. The barrier confirms that this member still leads (LEASE-1): a renewal that a
-/// deposed leader acknowledged would be worth nothing.
+/// Who keeps the leases' time right now.
+enum Keeper {
+    Here,
+    There(Box<Link>),
+}
+
+fn keeper(store: &Store) -> Option<Keeper> {
+    let leader = store.standing().leader;
+    if leader == store.member_id() {
+        return Some(Keeper::Here);
+    }
+    store.route().to(leader).map(|link| Keeper::There(Box::new(link)))
+}
+
+/// Renews a lease, here or with the leader's help. Asking twice does no harm,
+/// so it is asked for as long as a request may take.
 async fn renew(store: &Store, id: LeaseId) -> Result<i64, Error> {
+    let limit = store.config().request_timeout();
+    let asking = async {
+        loop {
+            match keeper(store) {
+                Some(Keeper::Here) => match renew_here(store, id).await {
+                    Err(Error::NotLeader) => {}
+                    answer => return answer,
+                },
+                Some(Keeper::There(link)) => match link.lease_renew(id.0, limit).await {
+                    Ok(0) => return Err(MachineError::LeaseNotFound.into()),
+                    Ok(ttl) => return Ok(ttl),
+                    Err(status) => tracing::debug!(%status, "the leader did not renew a lease"),
+                },
+                None => {}
+            }
+            tokio::time::sleep(LEADER_POLL).await;
+        }
+    };
+    tokio::time::timeout(limit, asking).await.unwrap_or(Err(Error::Timeout))
+}
+
+/// Remaining and granted time, asked in the same way.
+async fn time_to_live(
+    store: &Store,
+    request: &pb::LeaseTimeToLiveRequest,
+) -> Result<pb::LeaseTimeToLiveResponse, Error> {
+    let limit = store.config().request_timeout();
+    let asking = async {
+        loop {
+            match keeper(store) {
+                Some(Keeper::Here) => match time_to_live_here(store, request).await {
+                    Err(Error::NotLeader) => {}
+                    answer => return answer,
+                },
+                Some(Keeper::There(link)) => match link.lease_time_to_live(*request, limit).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(status) => tracing::debug!(%status, "the leader did not answer"),
+                },
+                None => {}
+            }
+            tokio::time::sleep(LEADER_POLL).await;
+        }
+    };
+    tokio::time::timeout(limit, asking).await.unwrap_or(Err(Error::Timeout))
+}
+
+/// Renews a lease on the leader. The barrier confirms that this member still leads (LEASE-1): a
+/// renewal that a deposed leader acknowledged would be worth nothing.
+pub(crate) async fn renew_here(store: &Store, id: LeaseId) -> Result<i64, Error> {
+    if !store.is_leader() {
+        return Err(Error::NotLeader);
+    }
     store.read_barrier().await?;
     as_leader(store, || store.machine().write().lease_renew(store.now_ms(), id)).await
+}
+
+/// The leader's answer to time to live; a TTL below zero if there is no such lease.
+pub(crate) async fn time_to_live_here(
+    store: &Store,
+    request: &pb::LeaseTimeToLiveRequest,
+) -> Result<pb::LeaseTimeToLiveResponse, Error> {
+    let answer = as_leader(store, || {
+        let machine = store.machine().read();
+        machine.lease_time_to_live(store.now_ms(), request)
+    });
+    match answer.await {
+        Err(Error::Machine(MachineError::LeaseNotFound)) => {
+            Ok(pb::LeaseTimeToLiveResponse { id: request.id, ttl: -1, ..Default::default() })
+        }
+        answer => answer,
+    }
 }
 
 /// Asks the keeper of the leases' time. A new leader keeps it only from the moment it has applied

@@ -12,7 +12,6 @@ mod hpack;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -24,9 +23,6 @@ const FRAME_HEAD_BYTES: usize = 9;
 const HEADERS: u8 = 1;
 /// Larger frames are refused by the library, whatever they hold.
 const FRAME_BYTES_MAX: usize = 16_384;
-/// Time a client has to say which protocol it speaks: to begin a request of HTTP/1.1, whose own
-/// timeout follows, or to send the first frame of HTTP/2.
-const FIRST_WORDS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes read at once while frames are looked at.
 const READ_BYTES: usize = 4_096;
 
@@ -38,27 +34,11 @@ pub(super) struct Lenient<S> {
     /// Ready to be read.
     output: BytesMut,
     ended: bool,
-    /// Runs out if the client stays silent.
-    patience: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl<S> Lenient<S> {
     pub(super) fn new(stream: S) -> Self {
-        let patience = Some(Box::pin(tokio::time::sleep(FIRST_WORDS_TIMEOUT)));
-        let (filter, output) = (Filter::default(), BytesMut::new());
-        Self { stream, filter, output, ended: false, patience }
-    }
-
-    /// Whether the client has been silent for too long.
-    fn poll_patience(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        if self.filter.has_spoken() {
-            self.patience = None;
-        }
-        let Some(patience) = &mut self.patience else { return Ok(()) };
-        if patience.as_mut().poll(context).is_ready() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the client says nothing"));
-        }
-        Ok(())
+        Self { stream, filter: Filter::default(), output: BytesMut::new(), ended: false }
     }
 }
 
@@ -69,7 +49,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lenient<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.poll_patience(context)?;
         while this.output.is_empty() {
             if this.ended || this.filter.is_done() {
                 return Pin::new(&mut this.stream).poll_read(context, buffer);
@@ -134,8 +113,8 @@ enum State {
     /// The connection's first bytes.
     #[default]
     Preface,
-    /// Between two frames; whether a head was cut already, and whether there was no frame yet.
-    Frames { cut: bool, first: bool },
+    /// Between two frames; whether a head was cut already.
+    Frames { cut: bool },
     /// Inside a frame that does not matter.
     Skip { bytes: usize, cut: bool },
     /// Nothing needs to be looked at any more.
@@ -145,11 +124,6 @@ enum State {
 impl Filter {
     fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
-    }
-
-    /// Whether it is clear which protocol the client speaks.
-    fn has_spoken(&self) -> bool {
-        !matches!(self.state, State::Preface | State::Frames { cut: false, first: true })
     }
 
     /// What was read and not passed on.
@@ -181,11 +155,11 @@ impl Filter {
                     return false;
                 }
                 output.unsplit(self.input.split_to(length));
-                self.state = State::Frames { cut: false, first: true };
+                self.state = State::Frames { cut: false };
                 true
             }
             State::Skip { bytes: 0, cut } => {
-                self.state = State::Frames { cut, first: false };
+                self.state = State::Frames { cut };
                 true
             }
             State::Skip { bytes, cut } => {
@@ -194,7 +168,7 @@ impl Filter {
                 self.state = State::Skip { bytes: bytes - length, cut };
                 length > 0
             }
-            State::Frames { cut, .. } => self.frame(cut, output),
+            State::Frames { cut } => self.frame(cut, output),
         }
     }
 
@@ -222,12 +196,12 @@ impl Filter {
                 output.extend_from_slice(&length.to_be_bytes()[1..]);
                 output.extend_from_slice(&frame[3..FRAME_HEAD_BYTES]);
                 output.extend_from_slice(&payload);
-                self.state = State::Frames { cut: true, first: false };
+                self.state = State::Frames { cut: true };
             }
             None => {
                 output.unsplit(frame);
                 // A client that does it right once does it right always.
-                self.state = if cut { State::Frames { cut, first: false } } else { State::Done };
+                self.state = if cut { State::Frames { cut } } else { State::Done };
             }
         }
         true

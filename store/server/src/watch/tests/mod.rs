@@ -47,8 +47,10 @@ impl World {
 
     pub(super) fn apply_unpublished(&mut self, request: Command, publish: bool) {
         self.index += 1;
-        let batch =
-            Batch { commands: vec![Entry { request: Some(request), ..Default::default() }] };
+        let batch = Batch {
+            commands: vec![Entry { request: Some(request), ..Default::default() }],
+            ..Batch::default()
+        };
         let mut machine = self.source.machine.write();
         let applied = machine.apply(0, self.index, 1, &batch).unwrap();
         self.state.write(&applied.state);

@@ -1,0 +1,180 @@
+//! The other members, as this one reaches them.
+//!
+//! Owns: the connections, one set to each member, and who is named in each request. Must not
+//! know: what the messages decide. A newcomer's trap: three connections go to each member, so that
+//! a heartbeat never waits behind a megabyte of entries, nor those behind a snapshot.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kijabi_proto::etcdserverpb as etcd;
+use kijabi_proto::peer as pb;
+use kijabi_proto::peer::peer_client::PeerClient;
+use parking_lot::Mutex;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use super::admit::{CLUSTER_ID, SENDER, TARGET};
+use super::connect::{Dial, Patience, channel};
+use crate::identity::Identity;
+use crate::limits::PEER_MESSAGE_BYTES_MAX;
+
+/// A client for one connection.
+pub(crate) type Client = PeerClient<InterceptedService<Channel, Named>>;
+
+/// The connections to one member. Cloning shares.
+#[derive(Clone)]
+pub(crate) struct Link {
+    /// For what is short and urgent: heartbeats, votes, forwarded requests.
+    pub(crate) control: Client,
+    /// For entries.
+    pub(crate) log: Client,
+    /// For snapshots.
+    pub(crate) bulk: Client,
+}
+
+/// All other members. Cloning shares.
+#[derive(Clone)]
+pub(crate) struct Peers(Arc<Inner>);
+
+struct Inner {
+    identity: Identity,
+    dial: Dial,
+    patience: Patience,
+    links: Mutex<BTreeMap<u64, (Vec<String>, Link)>>,
+}
+
+/// Writes the ids into each request.
+#[derive(Clone)]
+pub(crate) struct Named {
+    cluster: MetadataValue<Ascii>,
+    sender: MetadataValue<Ascii>,
+    target: MetadataValue<Ascii>,
+}
+
+impl tonic::service::Interceptor for Named {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        metadata.insert(CLUSTER_ID, self.cluster.clone());
+        metadata.insert(SENDER, self.sender.clone());
+        metadata.insert(TARGET, self.target.clone());
+        Ok(request)
+    }
+}
+
+// === impl Peers ===
+
+impl Peers {
+    pub(crate) fn new(identity: Identity, dial: Dial, patience: Patience) -> Self {
+        let links = Mutex::default();
+        Self(Arc::new(Inner { identity, dial, patience, links }))
+    }
+
+    /// The connections to a member, kept for as long as its URLs stay the same.
+    pub(crate) fn link(&self, target: u64, urls: &[String]) -> Link {
+        let mut links = self.0.links.lock();
+        if let Some((known, link)) = links.get(&target)
+            && known == urls
+        {
+            return link.clone();
+        }
+        let link = self.connect(target, urls);
+        links.insert(target, (urls.to_vec(), link.clone()));
+        link
+    }
+
+    fn connect(&self, target: u64, urls: &[String]) -> Link {
+        let named = Named {
+            cluster: hexadecimal(self.0.identity.cluster_id),
+            sender: hexadecimal(self.0.identity.member_id),
+            target: hexadecimal(target),
+        };
+        let client = || {
+            let channel = channel(urls.to_vec(), Arc::clone(&self.0.dial), self.0.patience);
+            PeerClient::with_interceptor(channel, named.clone())
+                .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        };
+        Link { control: client(), log: client(), bulk: client() }
+    }
+}
+
+fn hexadecimal(id: u64) -> MetadataValue<Ascii> {
+    format!("{id:x}").parse().expect("hexadecimal digits are ASCII")
+}
+
+/// A request with a deadline that the receiver knows, too.
+fn within<T>(message: T, limit: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(limit);
+    request
+}
+
+/// Ends a call that takes longer than `limit`: the transport's own deadline needs an answer of
+/// the other side.
+pub(crate) async fn call<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Status> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer.map(tonic::Response::into_inner),
+        Err(_elapsed) => Err(Status::deadline_exceeded("the member did not answer in time")),
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    pub(crate) async fn propose(
+        &self,
+        term: u64,
+        batch: bytes::Bytes,
+        limit: Duration,
+    ) -> Result<bool, Status> {
+        let mut client = self.control.clone();
+        let request = within(pb::ProposeRequest { term, batch }, limit);
+        Ok(call(limit, client.propose(request)).await?.appended)
+    }
+
+    pub(crate) async fn read_index(&self, limit: Duration) -> Result<u64, Status> {
+        let mut client = self.control.clone();
+        let request = within(pb::ReadIndexRequest {}, limit);
+        Ok(call(limit, client.read_index(request)).await?.index)
+    }
+
+    pub(crate) async fn lease_renew(&self, id: i64, limit: Duration) -> Result<i64, Status> {
+        let mut client = self.control.clone();
+        let request = within(pb::LeaseRenewRequest { id }, limit);
+        Ok(call(limit, client.lease_renew(request)).await?.ttl)
+    }
+
+    pub(crate) async fn lease_time_to_live(
+        &self,
+        request: etcd::LeaseTimeToLiveRequest,
+        limit: Duration,
+    ) -> Result<etcd::LeaseTimeToLiveResponse, Status> {
+        let mut client = self.control.clone();
+        call(limit, client.lease_time_to_live(within(request, limit))).await
+    }
+
+    pub(crate) async fn members(&self, limit: Duration) -> Result<pb::MembersResponse, Status> {
+        let mut client = self.control.clone();
+        call(limit, client.members(within(pb::MembersRequest {}, limit))).await
+    }
+}
+
+/// Whether a call failed before anything was sent: what it asked for has not been done.
+pub(crate) fn never_sent(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

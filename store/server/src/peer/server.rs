@@ -1,0 +1,384 @@
+//! What other members ask of this one.
+//!
+//! Owns: answering them. Must not know: who they are (`admit.rs` has checked it), or the meaning
+//! of entries. A newcomer's trap: the id in a vote must be the sender's, or else one member could
+//! speak for another.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use http::{Method, Request as HttpRequest, Response as HttpResponse};
+use hyper::body::Incoming as Body;
+use kijabi_base::tasks::Shutdown;
+use kijabi_disk::snapshot::StateHome;
+use kijabi_proto::command::Batch;
+use kijabi_proto::etcdserverpb as etcd;
+use kijabi_proto::peer as pb;
+use kijabi_proto::peer::peer_server::{Peer, PeerServer};
+use kijabi_proto::peer::snapshot_part::Part;
+use openraft::type_config::async_runtime::watch::WatchReceiver as _;
+use openraft::{EntryPayload, ReadPolicy, Snapshot};
+use prost::Message as _;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status, Streaming};
+use tower::Service as _;
+
+use super::admit::{Refusal, admit};
+use super::contact::Contact;
+use super::snapshot::Incoming;
+use super::wire::{self, Malformed};
+use crate::consensus::types::{SnapshotMeta, Vote, decode};
+use crate::consensus::{Payload, Raft};
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::limits::{FORWARDED_BATCHES_MAX, PEER_MESSAGE_BYTES_MAX};
+use crate::metrics::Metrics;
+use crate::propose::{Submitted, submit_here};
+use crate::serve::Grpc;
+use crate::service::cluster::member_list;
+use crate::service::lease;
+use crate::status::EtcdError;
+use crate::store::Store;
+
+/// How long the next part of a snapshot may take.
+const PART_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The service on the peer URLs. Cloning shares.
+#[derive(Clone)]
+pub(crate) struct PeerPort(Arc<Inner>);
+
+struct Inner {
+    identity: Identity,
+    raft: Raft,
+    home: StateHome,
+    store: Store,
+    contact: Contact,
+    /// Ends the streams that would never end by themselves.
+    stop: Shutdown,
+    metrics: Arc<Metrics>,
+    forwarded: Semaphore,
+    /// One snapshot comes in at a time.
+    receiving: Semaphore,
+}
+
+/// The sender, as the headers name it.
+#[derive(Clone, Copy)]
+struct Sender(u64);
+
+// === impl PeerPort ===
+
+impl PeerPort {
+    pub(crate) fn new(
+        identity: Identity,
+        raft: Raft,
+        home: StateHome,
+        store: Store,
+        contact: Contact,
+        stop: Shutdown,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (forwarded, receiving) = (Semaphore::new(FORWARDED_BATCHES_MAX), Semaphore::new(1));
+        Self(Arc::new(Inner {
+            identity,
+            raft,
+            home,
+            store,
+            contact,
+            stop,
+            metrics,
+            forwarded,
+            receiving,
+        }))
+    }
+
+    /// Answers a gRPC request.
+    pub(crate) async fn answer(
+        &self,
+        mut request: HttpRequest<Body>,
+    ) -> HttpResponse<tonic::body::Body> {
+        let path = request.uri().path();
+        let brings_entries = matches!(
+            path,
+            "/kijabi.peer.v1.Peer/Append"
+                | "/kijabi.peer.v1.Peer/Heartbeat"
+                | "/kijabi.peer.v1.Peer/Snapshot"
+        );
+        // A member that joins is not known yet when it asks who the others are.
+        let may_ask = path == "/kijabi.peer.v1.Peer/Members";
+        let admitted = admit(request.headers(), self.0.identity, brings_entries || may_ask, |id| {
+            is_member(&self.0.raft, id)
+        });
+        match admitted {
+            Ok(sender) => {
+                request.extensions_mut().insert(Sender(sender));
+                let mut server = PeerServer::new(self.clone())
+                    .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+                    .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
+                let answered = server.call(request).await;
+                answered.unwrap_or_else(|never| match never {})
+            }
+            Err(refusal) => {
+                tracing::warn!(%refusal, "a request on the peer URL was refused");
+                refused(refusal).into_http()
+            }
+        }
+    }
+
+    /// Whether a request is for [`PeerPort::answer`].
+    pub(crate) fn is_for<B>(request: &HttpRequest<B>) -> bool {
+        request.method() == Method::POST && Grpc::is_for(request)
+    }
+}
+
+fn refused(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::OtherCluster => EtcdError::ClusterIdMismatch.into(),
+        other => Status::failed_precondition(other.to_string()),
+    }
+}
+
+/// Whether there is a member with this id, as far as is known here.
+fn is_member(raft: &Raft, id: u64) -> bool {
+    let metrics = raft.metrics();
+    let seen = metrics.borrow_watched();
+    seen.membership_config.membership().get_node(&id).is_some()
+}
+
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(format!("raft has stopped: {error}"))
+}
+
+impl From<Malformed> for Status {
+    fn from(error: Malformed) -> Self {
+        Self::invalid_argument(error.to_string())
+    }
+}
+
+fn sender<T>(request: &Request<T>) -> Result<u64, Status> {
+    let sender = request.extensions().get::<Sender>();
+    sender.map(|sender| sender.0).ok_or_else(|| Status::internal("the sender was not checked"))
+}
+
+/// Nobody speaks for somebody else.
+fn check_vote(vote: &Vote, sender: u64) -> Result<(), Malformed> {
+    if vote.leader_id.voted_for == sender {
+        return Ok(());
+    }
+    Err(Malformed("a vote of another member"))
+}
+
+#[tonic::async_trait]
+impl Peer for PeerPort {
+    type AppendStream = Pin<Box<dyn Stream<Item = Result<pb::AppendResponse, Status>> + Send>>;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<pb::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let leader = sender(&request)?;
+        // Ends at the first message that is none; the sender notices that answers are missing.
+        let requests = request.into_inner().map(move |message| {
+            let checked = message.map_err(|error| error.to_string()).and_then(|message| {
+                let request = wire::to_append(message).map_err(|error| error.to_string())?;
+                check_vote(&request.vote, leader).map_err(|error| error.to_string())?;
+                Ok(request)
+            });
+            checked.map_err(|error| tracing::debug!(%error, "a stream of entries ended")).ok()
+        });
+        let requests = requests.take_while(|request| std::future::ready(request.is_some()));
+        let requests = requests.filter_map(std::future::ready);
+        let stop = self.0.stop.clone();
+        let received = Arc::clone(&self.0.metrics);
+        let requests = requests.inspect(move |request| {
+            let sizes = request.entries.iter().map(|entry| match &entry.payload {
+                EntryPayload::Normal(batch) => batch.0.len(),
+                _ => 0,
+            });
+            received.peers.received(leader, sizes.sum());
+        });
+        let requests = requests.take_until(async move { stop.wait().await });
+        let contact = self.0.contact.clone();
+        let answers = self.0.raft.stream_append(Box::pin(requests)).map(move |answer| {
+            let appended = answer.map_err(stopped)?;
+            if appended.is_ok() {
+                contact.heard(leader);
+            }
+            Ok(wire::from_appended(&appended))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<pb::AppendRequest>,
+    ) -> Result<Response<pb::AppendResponse>, Status> {
+        let leader = sender(&request)?;
+        let beat = wire::to_append(request.into_inner())?;
+        check_vote(&beat.vote, leader)?;
+        if !beat.entries.is_empty() {
+            return Err(Malformed("a heartbeat with entries").into());
+        }
+        let previous = beat.prev_log_id;
+        let answer = self.0.raft.append_entries(beat).await.map_err(stopped)?;
+        let answer = answer.into_stream_result(previous, previous);
+        if answer.is_ok() {
+            self.0.contact.heard(leader);
+        }
+        Ok(Response::new(wire::from_appended(&answer)))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<pb::VoteRequest>,
+    ) -> Result<Response<pb::VoteResponse>, Status> {
+        let candidate = sender(&request)?;
+        let asked = wire::to_vote_request(request.into_inner())?;
+        check_vote(&asked.vote, candidate)?;
+        let answer = self.0.raft.vote(asked).await.map_err(stopped)?;
+        Ok(Response::new(wire::from_vote_response(&answer)))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<pb::VoteRequest>,
+    ) -> Result<Response<pb::VoteResponse>, Status> {
+        let candidate = sender(&request)?;
+        let asked = wire::to_vote_request(request.into_inner())?;
+        check_vote(&asked.vote, candidate)?;
+        let answer = self.0.raft.pre_vote(asked).await.map_err(stopped)?;
+        Ok(Response::new(wire::from_vote_response(&answer)))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<pb::TransferLeaderRequest>,
+    ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
+        let leader = sender(&request)?;
+        let asked = wire::to_transfer(request.into_inner())?;
+        check_vote(asked.from_leader(), leader)?;
+        let answer = self.0.raft.handle_transfer_leader(asked).await.map_err(stopped)?;
+        let refusal = answer.err().map(|error| error.to_string()).unwrap_or_default();
+        Ok(Response::new(pb::TransferLeaderResponse { refusal }))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<pb::SnapshotPart>>,
+    ) -> Result<Response<pb::SnapshotResponse>, Status> {
+        let leader = sender(&request)?;
+        let Ok(_receiving) = self.0.receiving.try_acquire() else {
+            return Err(Status::resource_exhausted("another snapshot is being received"));
+        };
+        let mut parts = request.into_inner();
+        let Some(Part::Head(head)) = next_part(&mut parts).await? else {
+            return Err(Malformed("a snapshot without a head").into());
+        };
+        let vote = wire::to_vote(head.vote)?;
+        check_vote(&vote, leader)?;
+        let meta: SnapshotMeta =
+            decode(&head.meta).map_err(|_| Malformed("a snapshot's head that cannot be read"))?;
+        let term = meta.last_log_id.map_or(0, |id| id.leader_id.term);
+        if !vote.committed || term > vote.leader_id.term {
+            return Err(Malformed("a snapshot that its sender cannot have").into());
+        }
+        let current = self.0.raft.metrics().borrow_watched().vote;
+        if current > vote {
+            let vote = Some(wire::from_vote(&current));
+            return Ok(Response::new(pb::SnapshotResponse { vote }));
+        }
+        tracing::info!(from = %format_args!("{leader:x}"), %meta, "receiving a snapshot");
+        let incoming = Incoming::begin(self.0.home.clone());
+        let mut going_on = true;
+        while going_on {
+            match next_part(&mut parts).await? {
+                Some(Part::Data(part)) => {
+                    self.0.contact.heard(leader);
+                    going_on = incoming.take(part).await;
+                }
+                Some(Part::Head(_)) => return Err(Malformed("a second head").into()),
+                None => break,
+            }
+        }
+        let snapshot = incoming.end().await.map_err(|error| {
+            tracing::warn!(%error, "a snapshot was not taken");
+            Status::data_loss(error.to_string())
+        })?;
+        let installed = self.0.raft.install_full_snapshot(vote, Snapshot { meta, snapshot });
+        let vote = Some(wire::from_vote(&installed.await.map_err(stopped)?.vote));
+        tracing::info!("the snapshot is installed");
+        Ok(Response::new(pb::SnapshotResponse { vote }))
+    }
+
+    async fn propose(
+        &self,
+        request: Request<pb::ProposeRequest>,
+    ) -> Result<Response<pb::ProposeResponse>, Status> {
+        let pb::ProposeRequest { term, batch } = request.into_inner();
+        // What cannot be read back would stop every member.
+        if Batch::decode(batch.clone()).is_err() {
+            return Err(Malformed("a batch that cannot be read").into());
+        }
+        let Ok(_place) = self.0.forwarded.try_acquire() else {
+            return Ok(Response::new(pb::ProposeResponse { appended: false }));
+        };
+        let appended = match submit_here(&self.0.raft, term, Payload(batch)).await {
+            Submitted::Refused => false,
+            Submitted::Appended => true,
+            Submitted::Unknown => return Err(EtcdError::Stopped.into()),
+        };
+        Ok(Response::new(pb::ProposeResponse { appended }))
+    }
+
+    async fn read_index(
+        &self,
+        _request: Request<pb::ReadIndexRequest>,
+    ) -> Result<Response<pb::ReadIndexResponse>, Status> {
+        let confirmed = self.0.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
+        let read = confirmed.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(pb::ReadIndexResponse { index: read.read_log_id().index() }))
+    }
+
+    async fn lease_renew(
+        &self,
+        request: Request<pb::LeaseRenewRequest>,
+    ) -> Result<Response<pb::LeaseRenewResponse>, Status> {
+        let id = kijabi_machine::LeaseId(request.into_inner().id);
+        match lease::renew_here(&self.0.store, id).await {
+            Ok(ttl) => Ok(Response::new(pb::LeaseRenewResponse { ttl })),
+            Err(Error::Machine(kijabi_machine::Error::LeaseNotFound)) => {
+                Ok(Response::new(pb::LeaseRenewResponse { ttl: 0 }))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<etcd::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<etcd::LeaseTimeToLiveResponse>, Status> {
+        match lease::time_to_live_here(&self.0.store, &request.into_inner()).await {
+            Ok(response) => Ok(Response::new(response)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn members(
+        &self,
+        _request: Request<pb::MembersRequest>,
+    ) -> Result<Response<pb::MembersResponse>, Status> {
+        let cluster_id = self.0.identity.cluster_id;
+        let members = member_list(&self.0.store);
+        Ok(Response::new(pb::MembersResponse { cluster_id, members }))
+    }
+}
+
+async fn next_part(parts: &mut Streaming<pb::SnapshotPart>) -> Result<Option<Part>, Status> {
+    match tokio::time::timeout(PART_TIMEOUT, parts.message()).await {
+        Ok(Ok(Some(message))) => Ok(Some(message.part.ok_or(Malformed("an empty part"))?)),
+        Ok(Ok(None)) => Ok(None),
+        Ok(Err(status)) => Err(status),
+        Err(_elapsed) => Err(Status::deadline_exceeded("the next part did not come in time")),
+    }
+}

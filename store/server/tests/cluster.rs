@@ -1,0 +1,132 @@
+//! Three members in this process: any of them takes writes and reads, and none is needed.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod support;
+
+use etcd_client::{GetOptions, PutOptions};
+use support::{Cluster, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_member_takes_writes_and_reads_what_the_others_wrote() {
+    let cluster = Cluster::start(3).await;
+    let mut revisions = Vec::new();
+    for writer in 0..3 {
+        let mut client = cluster.client(writer).await;
+        let put = client.put(format!("k{writer}"), "v", None).await.unwrap();
+        revisions.push(put.header().unwrap().revision());
+        // Applied here before it was answered.
+        let serializable = GetOptions::new().with_serializable();
+        let own = client.get(format!("k{writer}"), Some(serializable)).await.unwrap();
+        assert_eq!(own.count(), 1, "member {writer}");
+        for reader in 0..3 {
+            let read = cluster.client(reader).await.get(format!("k{writer}"), None).await.unwrap();
+            assert_eq!(read.count(), 1, "written on {writer}, read on {reader}");
+        }
+    }
+    assert_eq!(revisions, [2, 3, 4]);
+    let mut ids = Vec::new();
+    for number in 0..3 {
+        let status = cluster.client(number).await.status().await.unwrap();
+        ids.push(status.header().unwrap().member_id());
+        assert_ne!(status.leader(), 0);
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 3, "each answers in its own name");
+    let members = cluster.client(0).await.member_list().await.unwrap();
+    let mut listed: Vec<u64> = members.members().iter().map(|member| member.id()).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, ids);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_leader_is_replaced_and_catches_up_later() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let follower = (leader + 1) % 3;
+    for number in 0..20 {
+        let mut client = cluster.client(follower).await;
+        client.put(format!("k{number}"), "before", None).await.unwrap();
+    }
+    cluster.stop(leader).await;
+    for number in 20..40 {
+        let mut client = cluster.client(follower).await;
+        client.put(format!("k{number}"), "after", None).await.unwrap();
+    }
+    assert_ne!(cluster.leader().await, leader);
+    cluster.restart(leader).await;
+    let mut client = cluster.client(leader).await;
+    let all = client.get("k", Some(GetOptions::new().with_prefix())).await.unwrap();
+    assert_eq!(all.count(), 40);
+    let mut hashes = Vec::new();
+    for number in 0..3 {
+        // Linearizable, so that the hash is of everything.
+        cluster.client(number).await.get("k", None).await.unwrap();
+        hashes.push(cluster.client(number).await.hash_kv(0).await.unwrap().hash());
+    }
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_far_behind_gets_a_snapshot() {
+    let mut cluster = Cluster::start_with(3, |config| {
+        config.snapshot_entries = 50;
+        config.snapshot_catch_up_entries = 10;
+    })
+    .await;
+    let behind = (cluster.leader().await + 1) % 3;
+    cluster.stop(behind).await;
+    let writer = cluster.running()[0];
+    let mut client = cluster.client(writer).await;
+    for number in 0..300 {
+        client.put(format!("k{:03}", number % 100), format!("v{number}"), None).await.unwrap();
+    }
+    cluster.restart(behind).await;
+    let mut late = cluster.client(behind).await;
+    let all = late.get("k", Some(GetOptions::new().with_prefix())).await.unwrap();
+    assert_eq!(all.kvs().len(), 100);
+    assert_eq!(all.kvs()[99].value_str().unwrap(), "v299");
+    let put = late.put("k", "after", None).await.unwrap();
+    assert_eq!(put.header().unwrap().revision(), 302);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_live_and_end_whichever_member_is_asked() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let follower = (leader + 1) % 3;
+    let mut client = cluster.client(follower).await;
+    let lease = client.lease_grant(100, None).await.unwrap().id();
+    let (mut keeper, mut answers) = client.lease_keep_alive(lease).await.unwrap();
+    keeper.keep_alive().await.unwrap();
+    assert_eq!(answers.message().await.unwrap().unwrap().ttl(), 100);
+    let left = client.lease_time_to_live(lease, None).await.unwrap();
+    assert_eq!(left.granted_ttl(), 100);
+    assert!(left.ttl() > 90, "{left:?}");
+    let unknown = client.lease_keep_alive(12345).await.unwrap_err();
+    assert!(unknown.to_string().contains("lease not found"), "{unknown}");
+    let short = client.lease_grant(2, None).await.unwrap().id();
+    let options = PutOptions::new().with_lease(short);
+    client.put("short", "x", Some(options)).await.unwrap();
+    eventually("the lease expires", || {
+        let mut client = client.clone();
+        async move { client.get("short", None).await.unwrap().count() == 0 }
+    })
+    .await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_data_is_gone_does_not_begin_again() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.stop(1).await;
+    std::fs::remove_dir_all(&cluster.configs[1].data_dir).unwrap();
+    let config = cluster.configs[1].clone();
+    let Err(error) = kijabi_server::Member::start(config).await else { panic!("it started") };
+    assert!(error.to_string().contains("has already been bootstrapped"), "{error}");
+    cluster.shutdown().await;
+}
