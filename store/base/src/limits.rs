@@ -41,10 +41,22 @@ pub const EVENT_PREVIOUS_BYTES_MAX: usize = 8 << 20;
 pub const WATCH_PREVIOUS_BYTES_MAX: usize = 64 << 20;
 /// Rounds of watchers that are behind which read history at once; others wait.
 pub const WATCH_HISTORY_READS_MAX: usize = 8;
-/// Range reads of more rows than [`RANGE_INLINE_ROWS_MAX`] that run at once; others wait.
+/// Large ranges that are read and sent at once; others wait.
 pub const LARGE_RANGES_MAX: usize = 8;
 /// Rows that a range reads without leaving the thread it came in on.
 pub const RANGE_INLINE_ROWS_MAX: usize = 256;
+/// Bytes of records that a range reads without leaving the thread it came in on.
+pub const RANGE_INLINE_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of records above which an answer is sent while it is read.
+pub const RANGE_WHOLE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of answers that are held in memory as a whole, all of them together; more wait.
+pub const RANGE_MEMORY_BYTES_MAX: u64 = 128 << 20;
+/// Reads that wait for their turn; more are refused with `too many requests`.
+pub const RANGE_WAITERS_MAX: usize = 4_096;
+/// Bytes of one piece of an answer that is sent while it is read.
+pub const RANGE_PIECE_BYTES: usize = 128 << 10;
+/// Pieces of such an answer that are ready before the client has taken them.
+pub const RANGE_PIECES_READY_MAX: usize = 2;
 /// Answers of one keep-alive stream handed to the transport before it has taken them.
 pub const KEEP_ALIVE_HANDED_MAX: usize = 16;
 /// Largest lease TTL in seconds, etcd's.

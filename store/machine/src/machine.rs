@@ -110,6 +110,11 @@ impl Machine {
         self.mvcc.plan_range(request, self.mvcc.revision())
     }
 
+    /// How many keys a range read is about, without a plan; nothing is checked.
+    pub fn range_count(&self, request: &pb::RangeRequest) -> usize {
+        self.mvcc.range_count(request)
+    }
+
     /// Decides a transaction that holds no writes (see [`crate::is_read_only`]).
     pub fn txn_read(&self, request: &pb::TxnRequest) -> Result<TxnPlan, Error> {
         TxnPlan::of(&self.mvcc, &self.leases, request)

@@ -49,6 +49,11 @@ pub trait StateReader: Send + Sync + 'static {
     /// The values of several keys, in their order.
     fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError>;
 
+    /// Reads on one consistent view: what is removed meanwhile can still be read.
+    fn with_view(&self, read: &mut dyn FnMut(&dyn StateView)) {
+        read(&Live(self));
+    }
+
     /// Visits the pairs with `from <= key` and `key < to` (no end if `None`) in key order, on one
     /// consistent view, until `visit` breaks.
     #[allow(clippy::type_complexity, reason = "a visitor is clearer spelled out")]
@@ -59,6 +64,21 @@ pub trait StateReader: Send + Sync + 'static {
         to: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StateError>;
+}
+
+/// The state as it was at one moment.
+pub trait StateView {
+    /// The values of several keys, in their order.
+    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError>;
+}
+
+/// No view of its own: the state as it is when it is read.
+struct Live<'a, S: ?Sized>(&'a S);
+
+impl<S: StateReader + ?Sized> StateView for Live<'_, S> {
+    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
+        self.0.multi_get(table, keys)
+    }
 }
 
 /// One change of durable state.

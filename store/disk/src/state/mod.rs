@@ -190,7 +190,25 @@ fn failed(error: rocksdb::Error) -> StateError {
 
 // === impl StateReader ===
 
+impl kijabi_machine::state::StateView for StateView<'_> {
+    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        options.fill_cache(false);
+        let family = self.state.family(table);
+        let values = self.state.db.batched_multi_get_cf_opt(family, keys, false, &options);
+        values
+            .into_iter()
+            .map(|value| Ok(value.map_err(failed)?.map(|value| Bytes::copy_from_slice(&value))))
+            .collect()
+    }
+}
+
 impl StateReader for State {
+    fn with_view(&self, read: &mut dyn FnMut(&dyn kijabi_machine::state::StateView)) {
+        read(&self.view());
+    }
+
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         let value = self.db.get_pinned_cf(self.family(table), key).map_err(failed)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
@@ -270,6 +288,24 @@ mod tests {
         state.write(&deletion).unwrap();
         assert_eq!(scanned(&state, "", None), ["b=2", "c=3"]);
         assert!(state.size().unwrap() > 0);
+    }
+
+    #[test]
+    fn a_view_still_has_what_is_removed_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        state.write(&batch(&[("a", "1"), ("b", "2")])).unwrap();
+        state.with_view(&mut |view| {
+            let mut deletion = StateBatch::default();
+            deletion.delete(Table::Key, b"a".to_vec());
+            state.write(&deletion).unwrap();
+            state.write(&batch(&[("b", "3")])).unwrap();
+            state.compact_files();
+            let found = view.multi_get(Table::Key, &[b"a".to_vec(), b"b".to_vec()]).unwrap();
+            let found: Vec<_> = found.iter().map(|value| value.as_deref().unwrap()).collect();
+            assert_eq!(found, [b"1", b"2"]);
+        });
+        assert_eq!(scanned(&state, "", None), ["b=3"]);
     }
 
     #[test]

@@ -33,9 +33,14 @@ impl Stored {
         self.bytes & TOMBSTONE != 0
     }
 
+    /// Bytes of the record.
+    pub(super) fn record_bytes(self) -> u64 {
+        u64::from(self.bytes & !TOMBSTONE)
+    }
+
     /// Bytes of the row's key and of its record.
     pub(super) fn bytes(self) -> u64 {
-        self.row().key_bytes() as u64 + u64::from(self.bytes & !TOMBSTONE)
+        self.row().key_bytes() as u64 + self.record_bytes()
     }
 }
 
@@ -127,6 +132,11 @@ impl Entry {
 
     /// The last change at or before `revision`, if it was not a deletion.
     pub(super) fn row_at(&self, revision: i64) -> Option<Row> {
+        self.stored_at(revision).map(Stored::row)
+    }
+
+    /// The same with its size.
+    pub(super) fn stored_at(&self, revision: i64) -> Option<Stored> {
         let found = if self.last.main <= revision {
             self.last
         } else {
@@ -134,7 +144,7 @@ impl Entry {
             let upto = older.partition_point(|stored| stored.main <= revision);
             *older.get(upto.checked_sub(1)?)?
         };
-        (!found.is_tombstone()).then(|| found.row())
+        (!found.is_tombstone()).then_some(found)
     }
 
     /// Drops what a compaction at `revision` makes unreadable, at most `max` rows into `dropped`.

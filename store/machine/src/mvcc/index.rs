@@ -63,16 +63,16 @@ impl Index {
         self.tree.count(range, revision)
     }
 
-    /// Visits the rows of the keys of `range` that existed at `revision`, in key order, until
-    /// `visit` breaks.
+    /// Visits the rows of the keys of `range` that existed at `revision`, with the sizes of their
+    /// records, in key order, until `visit` breaks.
     pub(crate) fn visit_at(
         &self,
         range: KeyRange<'_>,
         revision: i64,
-        mut visit: impl FnMut(Row) -> ControlFlow<()>,
+        mut visit: impl FnMut(Row, u64) -> ControlFlow<()>,
     ) {
-        self.tree.visit(range, |entry| match entry.row_at(revision) {
-            Some(row) => visit(row),
+        self.tree.visit(range, |entry| match entry.stored_at(revision) {
+            Some(stored) => visit(stored.row(), stored.record_bytes()),
             None => ControlFlow::Continue(()),
         });
     }

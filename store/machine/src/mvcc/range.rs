@@ -12,12 +12,13 @@ use bytes::Bytes;
 use kijabi_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use kijabi_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use kijabi_proto::mvccpb::KeyValue;
+use prost::encoding::encoded_len_varint;
 
 use super::key_range::KeyRange;
 use super::row::Row;
 use super::store::{Mvcc, Rows, decode};
 use crate::error::Error;
-use crate::state::StateReader;
+use crate::state::{StateReader, StateView};
 
 /// Rows fetched at once.
 const FETCH_ROWS: usize = 256;
@@ -28,6 +29,10 @@ const FETCH_ROWS: usize = 256;
 #[derive(Debug)]
 pub struct RangePlan {
     rows: Vec<Row>,
+    /// Bytes of the records of all rows visited.
+    bytes: u64,
+    /// Bytes that the rows of the answer take in it as they are stored, if that is known.
+    wire_bytes: Option<u64>,
     count: i64,
     revision: i64,
     limit: usize,
@@ -97,10 +102,15 @@ impl Mvcc {
             (false, true) => limit.saturating_add(1),
             (false, false) => usize::MAX,
         };
-        let mut rows = Vec::new();
+        let (mut rows, mut bytes, mut wire_bytes) = (Vec::new(), 0, 0);
         if rows_max > 0 {
-            self.index.visit_at(range, at, |row| {
+            self.index.visit_at(range, at, |row, record_bytes| {
                 rows.push(row);
+                bytes += record_bytes;
+                // The one row beyond the limit only tells that there is more.
+                if limit == 0 || rows.len() <= limit {
+                    wire_bytes += 1 + encoded_len_varint(record_bytes) as u64 + record_bytes;
+                }
                 if rows.len() < rows_max {
                     ControlFlow::Continue(())
                 } else {
@@ -119,7 +129,22 @@ impl Mvcc {
         }
         let sort = (target != SortTarget::Key).then_some((target, order));
         let keys_only = request.keys_only;
-        Ok(RangePlan { rows, count, revision: current, limit, keys_only, sort, filter })
+        let revision = current;
+        // Counted in the order of the keys, so it only tells of the first ones.
+        let wire_bytes = (natural || limit == 0).then_some(wire_bytes);
+        Ok(RangePlan { rows, bytes, wire_bytes, count, revision, limit, keys_only, sort, filter })
+    }
+}
+
+impl Mvcc {
+    /// How many rows a plan for this request would have, about.
+    pub(crate) fn range_count(&self, request: &RangeRequest) -> usize {
+        let at = if request.revision <= 0 { self.revision() } else { request.revision };
+        let keys = self.index.count_at(KeyRange::of(&request.key, &request.range_end), at);
+        let limited = request.limit > 0
+            && request.sort_order == i32::from(SortOrder::None)
+            && Filter::of(request).is_off();
+        if limited { keys.min(usize::try_from(request.limit).unwrap_or(usize::MAX)) } else { keys }
     }
 }
 
@@ -139,21 +164,86 @@ impl RangePlan {
         self.rows.len()
     }
 
+    /// Bytes of the records that will be read.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many keys the range holds.
+    pub fn count(&self) -> i64 {
+        self.count
+    }
+
+    /// The current revision, which the answer's header has.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The most keys that the answer may have; `None` for all.
+    pub fn limit(&self) -> Option<usize> {
+        (self.limit > 0).then_some(self.limit)
+    }
+
+    /// If the answer holds the rows' records as they are stored, in their order: the bytes that
+    /// they take there, each as a field of its own.
+    pub fn wire_bytes(&self) -> Option<u64> {
+        let plain = self.sort.is_none() && self.filter.is_off() && !self.keys_only;
+        self.wire_bytes.filter(|_| plain)
+    }
+
+    /// Whether the answer's keys come in the order of the rows, so that it can be made in parts.
+    pub fn is_ordered(&self) -> bool {
+        self.sort.is_none()
+    }
+
+    /// Reads the part of an ordered answer that the rows `part` give.
+    pub fn fetch_part(
+        &self,
+        part: std::ops::Range<usize>,
+        view: &dyn StateView,
+    ) -> Result<Vec<KeyValue>, Error> {
+        let mut kvs = Vec::new();
+        let rows = self.rows.get(part).unwrap_or_default();
+        self.read(rows, &view, |kv| kvs.push(kv))?;
+        Ok(kvs)
+    }
+
+    /// Visits the stored records of the rows `part`.
+    pub fn fetch_records(
+        &self,
+        part: std::ops::Range<usize>,
+        view: &dyn StateView,
+    ) -> Result<Vec<Bytes>, Error> {
+        let rows = self.rows.get(part).unwrap_or_default();
+        let records = (&view).records(rows)?;
+        records.into_iter().map(|record| record.ok_or(Error::Compacted)).collect()
+    }
+
+    fn read(
+        &self,
+        rows: &[Row],
+        source: &impl Rows,
+        mut take: impl FnMut(KeyValue),
+    ) -> Result<(), Error> {
+        for record in source.records(rows)? {
+            let mut kv = decode(record.ok_or(Error::Compacted)?)?;
+            if !self.filter.passes(&kv) {
+                continue;
+            }
+            if self.keys_only && self.sort.is_none() {
+                kv.value.clear();
+                // The key is a slice of the whole record, which must not stay with it.
+                kv.key = Bytes::copy_from_slice(&kv.key);
+            }
+            take(kv);
+        }
+        Ok(())
+    }
+
     pub(crate) fn fetch_from(self, source: &impl Rows) -> Result<RangeResponse, Error> {
         let mut kvs = Vec::with_capacity(self.rows.len().min(FETCH_ROWS));
         for chunk in self.rows.chunks(FETCH_ROWS) {
-            for record in source.records(chunk)? {
-                let mut kv = decode(record.ok_or(Error::Compacted)?)?;
-                if !self.filter.passes(&kv) {
-                    continue;
-                }
-                if self.keys_only && self.sort.is_none() {
-                    kv.value.clear();
-                    // The key is a slice of the whole record, which must not stay with it.
-                    kv.key = Bytes::copy_from_slice(&kv.key);
-                }
-                kvs.push(kv);
-            }
+            self.read(chunk, source, |kv| kvs.push(kv))?;
         }
         if let Some((target, order)) = self.sort {
             kvs.sort_by(|a, b| match order {

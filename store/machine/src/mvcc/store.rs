@@ -18,7 +18,7 @@ use super::index::{Current, Index};
 use super::key_range::KeyRange;
 use super::row::Row;
 use crate::meta;
-use crate::state::{StateError, StateReader, Table};
+use crate::state::{StateError, StateReader, StateView, Table};
 
 /// Revisions of keys.
 pub(crate) struct Mvcc {
@@ -43,6 +43,13 @@ pub(crate) trait Rows {
 }
 
 impl Rows for &dyn StateReader {
+    fn records(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, StateError> {
+        let keys: Vec<Vec<u8>> = rows.iter().map(|row| row.key()).collect();
+        self.multi_get(Table::Key, &keys)
+    }
+}
+
+impl Rows for &dyn StateView {
     fn records(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, StateError> {
         let keys: Vec<Vec<u8>> = rows.iter().map(|row| row.key()).collect();
         self.multi_get(Table::Key, &keys)

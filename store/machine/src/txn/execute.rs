@@ -131,6 +131,16 @@ impl TxnPlan {
         Ok(Self { succeeded, revision, ranges })
     }
 
+    /// Bytes of the records that will be read.
+    pub fn bytes(&self) -> u64 {
+        self.ranges.iter().map(RangePlan::bytes).sum()
+    }
+
+    /// How many rows will be read at most.
+    pub fn row_count(&self) -> usize {
+        self.ranges.iter().map(RangePlan::row_count).sum()
+    }
+
     /// Reads the values. `Err(Compacted)` means that a compaction overtook the plan: plan again.
     pub fn fetch(self, state: &dyn StateReader) -> Result<TxnResponse, Error> {
         let responses = self

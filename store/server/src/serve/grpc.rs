@@ -28,6 +28,7 @@ use super::refusal;
 use crate::consensus::Applier;
 use crate::drivers::DatabaseSize;
 use crate::metrics::Metrics;
+use crate::service;
 use crate::service::auth::AuthService;
 use crate::service::cluster::ClusterService;
 use crate::service::election::ElectionService;
@@ -119,8 +120,8 @@ impl Grpc {
 
     async fn dispatch(&self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path().to_owned();
-        let service = path[1.min(path.len())..].split('/').next().unwrap_or_default();
-        let answered = match service {
+        let name = path[1.min(path.len())..].split('/').next().unwrap_or_default();
+        let answered = match name {
             "etcdserverpb.KV" => self.kv.clone().call(request).await,
             "etcdserverpb.Watch" => self.watch.clone().call(request).await,
             "etcdserverpb.Lease" => self.lease.clone().call(request).await,
@@ -132,7 +133,8 @@ impl Grpc {
             "grpc.health.v1.Health" => self.health.clone().call(request).await,
             unknown => return unimplemented(unknown),
         };
-        refusal::translate(&path, answered.unwrap_or_else(|never| match never {}))
+        let answered = service::complete(answered.unwrap_or_else(|never| match never {}));
+        refusal::translate(&path, answered)
     }
 }
 

@@ -4,24 +4,20 @@
 //! do. A newcomer's trap: a transaction without writes never enters the log, so its answer carries
 //! the current revision.
 
+use std::sync::Arc;
+
 use kijabi_machine::{Outcome, is_read_only, needs_read_barrier};
 use kijabi_proto::command::command::Request as Command;
 use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::kv_server::Kv;
-use kijabi_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::guard::{Learner, admit};
-use super::range::Reader;
+use super::range::{ChunkStream, Reader};
 use super::{mismatch, stamp};
 use crate::access::{self, Rpc};
 use crate::check;
 use crate::store::Store;
-
-/// Chunks of a streamed range handed to the transport before it has taken them.
-const STREAM_CHUNKS_MAX: usize = 2;
 
 /// The service.
 pub(crate) struct KvService {
@@ -32,7 +28,10 @@ pub(crate) struct KvService {
 impl KvService {
     /// The service on `store`.
     pub(crate) fn new(store: Store) -> Self {
-        let reader = Reader::new(store.machine().clone());
+        let headers = store.clone();
+        let header = Arc::new(move |revision| headers.header(revision));
+        let patience = store.config().request_timeout();
+        let reader = Reader::new(store.machine().clone(), header, patience);
         Self { store, reader }
     }
 
@@ -60,11 +59,9 @@ impl Kv for KvService {
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
         self.admit_range(&request)?;
-        let request = request.into_inner();
-        self.barrier(!request.serializable).await?;
-        let mut response = self.reader.range(&request).await?;
-        stamp(&self.store, &mut response.header);
-        Ok(Response::new(response))
+        self.barrier(!request.get_ref().serializable).await?;
+        let caller = access::caller(&self.store, &request, Rpc::Range).await?;
+        Ok(self.reader.range(&caller, request.get_ref()).await?)
     }
 
     async fn put(
@@ -111,15 +108,15 @@ impl Kv for KvService {
         check::txn(&request, self.store.config().max_txn_ops)?;
         let mut response = if is_read_only(&request) {
             self.barrier(needs_read_barrier(&request)).await?;
-            self.reader.txn(&request).await?
+            self.reader.txn(&caller, &request).await?
         } else {
             match self.store.propose(&caller, Command::Txn(request)).await? {
-                Outcome::Txn(response) => response,
+                Outcome::Txn(response) => Response::new(response),
                 other => return Err(mismatch(&other)),
             }
         };
-        stamp(&self.store, &mut response.header);
-        Ok(Response::new(response))
+        stamp(&self.store, &mut response.get_mut().header);
+        Ok(response)
     }
 
     async fn compact(
@@ -142,42 +139,18 @@ impl Kv for KvService {
         }
     }
 
-    type RangeStreamStream = ReceiverStream<Result<pb::RangeStreamResponse, Status>>;
+    type RangeStreamStream = ChunkStream;
 
+    // Differs from etcd: sorted and filtered ranges are streamed, too.
     async fn range_stream(
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
         self.admit_range(&request)?;
-        let request = request.into_inner();
-        refuse_unstreamable(&request)?;
-        self.barrier(!request.serializable).await?;
-        let (chunks, receiver) = mpsc::channel(STREAM_CHUNKS_MAX);
-        let (reader, store) = (self.reader.clone(), self.store.clone());
+        self.barrier(!request.get_ref().serializable).await?;
+        let caller = access::caller(&self.store, &request, Rpc::RangeStream).await?;
         let bytes_target = self.store.config().max_request_bytes;
-        kijabi_base::tasks::spawn("range stream", async move {
-            let header = |header: &mut _| stamp(&store, header);
-            reader.stream(request, bytes_target, header, chunks).await;
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        let stream = self.reader.stream(caller, request.into_inner(), bytes_target).await?;
+        Ok(Response::new(stream))
     }
-}
-
-/// etcd streams in key order only, and without filters.
-fn refuse_unstreamable(request: &pb::RangeRequest) -> Result<(), Status> {
-    let natural = request.sort_target == i32::from(SortTarget::Key)
-        && request.sort_order != i32::from(SortOrder::Descend);
-    if !natural {
-        return Err(Status::unimplemented("RangeStream does not support custom sort orders"));
-    }
-    let filters = [
-        request.min_mod_revision,
-        request.max_mod_revision,
-        request.min_create_revision,
-        request.max_create_revision,
-    ];
-    if filters != [0; 4] {
-        return Err(Status::unimplemented("RangeStream does not support revision filters"));
-    }
-    Ok(())
 }

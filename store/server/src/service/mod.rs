@@ -15,6 +15,7 @@ pub(crate) mod lease;
 pub(crate) mod lock;
 pub(crate) mod maintenance;
 mod range;
+pub(crate) use range::complete;
 pub(crate) mod recipe;
 pub(crate) mod watch;
 
