@@ -33,7 +33,7 @@ impl World {
     fn apply(&mut self, request: Command) {
         self.index += 1;
         let entry = Entry { request: Some(request), by_member: true, ..Default::default() };
-        let batch = Batch { commands: vec![entry] };
+        let batch = Batch { commands: vec![entry], ..Default::default() };
         let mut machine = self.reader.machine.write();
         let applied = machine.apply(0, self.index, 1, &batch).unwrap();
         self.state.write(&applied.state);
