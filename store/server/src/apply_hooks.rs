@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use kijabi_base::clock::Instant;
 use kijabi_machine::Applied;
@@ -27,6 +28,15 @@ pub(crate) struct ApplyHooks {
     written_bytes: Arc<AtomicU64>,
     outcomes: Outcomes,
     metrics: Arc<Metrics>,
+}
+
+/// A snapshot that is being installed.
+pub(crate) struct Installing(Arc<Metrics>);
+
+impl Drop for Installing {
+    fn drop(&mut self) {
+        self.0.snapshots_in_progress.dec();
+    }
 }
 
 // === impl ApplyHooks ===
@@ -76,6 +86,27 @@ impl ApplyHooks {
         // Readers who wait for this index first: whoever learns of an outcome may read at once.
         self.applied.send_replace(index);
         self.outcomes.applied(term, (batch.origin, batch.id), applied.outcomes);
+    }
+
+    /// What an entry changes has been written.
+    pub(crate) fn committed(&self, took: Duration) {
+        self.metrics.disk.committed(took);
+    }
+
+    /// An entry has been applied in this time.
+    pub(crate) fn took(&self, index: u64, took: Duration) {
+        self.metrics.apply_took(index, took);
+    }
+
+    /// Rows were removed by a step of a compaction.
+    pub(crate) fn compacted(&self, rows: usize, took: Duration) {
+        self.metrics.mvcc.compacted(rows, took);
+    }
+
+    /// A snapshot is being installed for as long as the answer lives.
+    pub(crate) fn installing(&self) -> Installing {
+        self.metrics.snapshots_in_progress.inc();
+        Installing(Arc::clone(&self.metrics))
     }
 
     /// The whole state was replaced by a snapshot that stands at `revision`, and at an entry.

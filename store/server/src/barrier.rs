@@ -56,7 +56,9 @@ pub(crate) async fn run(mut queue: mpsc::Receiver<BarrierWaiter>, mut barrier: B
                 tokio::time::sleep(RETRY).await;
                 let before = waiters.len();
                 waiters.retain(|waiter| !waiter.is_closed());
-                barrier.metrics.read_indexes_failed.inc_by((before - waiters.len()) as u64);
+                let given_up = (before - waiters.len()) as u64;
+                barrier.metrics.read_indexes_failed.inc_by(given_up);
+                barrier.metrics.slow_read_indexes.inc_by(given_up);
             }
             Err(error) => {
                 waiters.drain(..).for_each(|waiter| drop(waiter.send(Err(error.clone()))));

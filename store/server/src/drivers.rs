@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use kijabi_base::clock;
 use kijabi_base::limits::LEASE_REVOKE_BATCH_MAX;
 use kijabi_base::tasks::{self, Shutdown};
 use kijabi_proto::command::LeaseRevokeMany;
@@ -44,13 +45,15 @@ pub(crate) async fn revoke_expired(store: Store) {
             if ids.is_empty() {
                 break;
             }
-            let full = ids.len() == LEASE_REVOKE_BATCH_MAX;
+            let count = ids.len();
+            let full = count == LEASE_REVOKE_BATCH_MAX;
             if let Err(error) =
                 store.propose_in(term, Request::LeaseRevokeMany(LeaseRevokeMany { ids })).await
             {
                 tracing::warn!(%error, "expired leases could not be revoked; trying again");
                 break;
             }
+            store.metrics().lease.expired(count);
             if !full {
                 break;
             }
@@ -68,10 +71,12 @@ pub(crate) async fn compact(
 ) {
     let pause = store.config().compaction_pause;
     let rows_max = store.config().compaction_batch_limit;
+    let mut begun = clock::now();
     loop {
         match applier.compact_step(rows_max).await {
             Ok(Some(false)) => tokio::time::sleep(pause).await,
             Ok(Some(true)) => {
+                store.metrics().mvcc.compaction_done(begun.elapsed(), clock::wall_ms() as i64);
                 finished.send_replace(store.machine().read().compaction_finished());
                 // The log may be slow or without a leader; the next compaction does not wait.
                 let store = store.clone();
@@ -80,6 +85,7 @@ pub(crate) async fn compact(
             Ok(None) => {
                 finished.send_replace(store.machine().read().compaction_finished());
                 due.notified().await;
+                begun = clock::now();
             }
             Err(error) => return fatal.stop(format!("compaction failed: {error}")),
         }
@@ -148,10 +154,10 @@ impl DatabaseSize {
 /// counts entries, and an entry may be a megabyte.
 pub(crate) async fn bound_log(raft: Raft, metrics: Arc<Metrics>) {
     let mut interval = tokio::time::interval(SIZE_INTERVAL);
-    let mut asked_at = metrics.wal_write_bytes.get();
+    let mut asked_at = metrics.disk.wal_written();
     loop {
         interval.tick().await;
-        let written = metrics.wal_write_bytes.get();
+        let written = metrics.disk.wal_written();
         if written - asked_at < LOG_BYTES_BEFORE_SNAPSHOT {
             continue;
         }

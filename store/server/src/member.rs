@@ -169,7 +169,11 @@ async fn start(config: Config) -> Result<Member, Cause> {
     let (mut parts, core) = run_core(opened, &shutdown, &fatal);
     let client_urls: Vec<String> = ports.clients.iter().map(Bound::url).collect();
     // The other members first: without them there may be no leader.
-    let endpoints = Arc::new(Endpoints::new(core.store.clone(), Arc::clone(&core.metrics)));
+    let endpoints = Arc::new(Endpoints::new(
+        core.store.clone(),
+        Arc::clone(&core.metrics),
+        Arc::clone(core.hub.tally()),
+    ));
     let peers = Role::Members(core.peers.clone());
     let stop_peers = parts.peer_stop.clone();
     parts.peer_servers = serve_all(ports.members, peers, &endpoints, &core.store, &stop_peers);
@@ -231,9 +235,8 @@ async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
     let metrics = Arc::new(Metrics::of(
         identity.member_id,
         ETCD_VERSION,
-        config.quota_bytes,
+        &config,
         &serve::gateway::routes::rpcs(),
-        config.extensive_metrics,
     ));
     let wal = open_wal(&wal_dir, &metrics)?;
     let (state, settings, started) = (Arc::new(state), Settings::default(), clock::now());
@@ -333,6 +336,7 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
         compacted: compacted.subscribe(),
         started,
         carrier: carrier.clone(),
+        metrics: Arc::clone(&metrics),
         shutdown: shutdown.clone(),
     });
     let batches = propose::run(proposal_queue, carrier);

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{ANSWER_ROOM_BYTES, PROPOSAL_QUEUE_BYTES_MAX};
+use crate::metrics::Metrics;
 use crate::peer::Route;
 use crate::propose::Carrier;
 use crate::quota;
@@ -76,6 +77,7 @@ struct Inner {
     compacted: watch::Receiver<i64>,
     started: Instant,
     carrier: Carrier,
+    metrics: Arc<Metrics>,
     shutdown: Shutdown,
 }
 
@@ -92,6 +94,7 @@ pub(crate) struct StoreParts {
     pub(crate) compacted: watch::Receiver<i64>,
     pub(crate) started: Instant,
     pub(crate) carrier: Carrier,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -110,6 +113,7 @@ impl Store {
             compacted,
             started,
             carrier,
+            metrics,
             shutdown,
         } = parts;
         Self(Arc::new(Inner {
@@ -124,6 +128,7 @@ impl Store {
             compacted,
             started,
             carrier,
+            metrics,
             shutdown,
         }))
     }
@@ -258,6 +263,11 @@ impl Store {
     /// This member's id.
     pub(crate) fn member_id(&self) -> u64 {
         self.0.member_id
+    }
+
+    /// What it counts.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
     }
 
     /// Triggered when the member stops; open streams end then.

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures::{Stream, TryStreamExt as _};
+use kijabi_base::clock;
 use kijabi_disk::snapshot::{Checkpoint, StateHome};
 use kijabi_disk::state::State;
 use kijabi_machine::state::{StateBatch, StateError, StateOp, StateReader as _, Table};
@@ -98,9 +99,11 @@ impl Applier {
     /// due, else whether it is done.
     pub(crate) async fn compact_step(&self, rows_max: usize) -> Result<Option<bool>, StateError> {
         let _applying = self.0.applying.lock().await;
+        let begun = clock::now();
         let mut machine = self.0.machine.write();
         let Some(step) = machine.compact_step(rows_max) else { return Ok(None) };
         self.state().write(&step.state)?;
+        self.0.hooks.compacted(step.state.ops.len(), begun.elapsed());
         Ok(Some(step.done))
     }
 
@@ -135,6 +138,7 @@ impl Applier {
             }
         };
         let inner = &*self.0;
+        let begun = clock::now();
         let (applied, revision) = {
             let mut machine = inner.machine.write();
             let (term, index) = (to_disk_id(log_id).term, log_id.index);
@@ -146,11 +150,14 @@ impl Applier {
                 machine.set_members(&rows(membership), &mut applied.state);
                 applied.state.put(Table::Meta, RAFT_MEMBERSHIP, encode(membership)?);
             }
+            let writing = clock::now();
             inner.state.read().write(&applied.state).map_err(io::Error::other)?;
+            inner.hooks.committed(writing.elapsed());
             (applied, machine.revision())
         };
         let (bytes, id) = (batch_bytes(&applied.state), to_disk_id(log_id));
         inner.hooks.applied((id.term, id.index), revision, bytes, &batch, applied);
+        inner.hooks.took(id.index, begun.elapsed());
         Ok(Answer)
     }
 
@@ -221,6 +228,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
     ) -> io::Result<()> {
         let _applying = self.0.applying.lock().await;
         let inner = &*self.0;
+        let _installing = inner.hooks.installing();
         // The snapshot's own folder goes away with its last user, so its state is copied over.
         let (home, from, settings) = (inner.home.clone(), Arc::clone(&snapshot), inner.settings);
         let opened = kijabi_base::tasks::blocking(move || {

@@ -3,30 +3,43 @@
 //! Owns: the collectors of one member. Must not know: HTTP. A newcomer's trap: each member has a
 //! registry of its own, because tests and `kijabi up` run several members in one process.
 
+pub(crate) mod disk;
+pub(crate) mod lease;
+pub(crate) mod mvcc;
 pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod rpc;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
-use kijabi_machine::{Applied, Outcome};
-use kijabi_proto::etcdserverpb as pb;
+use kijabi_machine::{Applied, Machine};
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::config::Config;
 use crate::store::Standing;
+use crate::watch::Tally;
+use disk::DiskMetrics;
+use lease::LeaseMetrics;
+use mvcc::MvccMetrics;
 use peers::PeerMetrics;
 use process::ProcessMetrics;
 use rpc::{Rpc, RpcMetrics};
 
+// Differs from etcd: what nothing here does has no metric, and a slow apply is a slow log entry.
 /// The collectors of one member.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) rpc: RpcMetrics,
+    pub(crate) disk: DiskMetrics,
+    pub(crate) mvcc: MvccMetrics,
+    pub(crate) lease: LeaseMetrics,
     pub(crate) proposals_pending: IntGauge,
     pub(crate) proposals_failed: IntCounter,
     pub(crate) read_indexes_failed: IntCounter,
@@ -38,18 +51,17 @@ pub(crate) struct Metrics {
     is_leader: IntGauge,
     is_learner: IntGauge,
     leader_changes: IntCounter,
-    wal_fsync_seconds: Histogram,
-    pub(crate) wal_write_bytes: IntCounter,
     db_total_bytes: IntGauge,
     db_in_use_bytes: IntGauge,
     quota_bytes: IntGauge,
-    puts: IntCounter,
-    deletes: IntCounter,
-    txns: IntCounter,
-    current_revision: IntGauge,
-    events: IntCounter,
     /// What goes between members.
     pub(crate) peers: PeerMetrics,
+    cluster_version: IntGaugeVec,
+    auth_revision: IntGauge,
+    slow_applies: IntCounter,
+    slow_apply: Duration,
+    pub(crate) slow_read_indexes: IntCounter,
+    pub(crate) snapshots_in_progress: IntGauge,
     invariant_violations: IntGauge,
     process: ProcessMetrics,
     healthcheck: IntGaugeVec,
@@ -65,23 +77,44 @@ fn register<C: Collector + Clone + 'static>(
     collector
 }
 
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::new(name, help))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::new(name, help))
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {
+    register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)))
+}
+
+fn labelled_histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: Vec<f64>,
+    labels: &[&str],
+) -> HistogramVec {
+    let options = HistogramOpts::new(name, help).buckets(buckets);
+    register(registry, HistogramVec::new(options, labels))
+}
+
+fn exponential(start: f64, factor: f64, count: usize) -> Vec<f64> {
+    prometheus::exponential_buckets(start, factor, count).expect("they grow")
+}
+
 // === impl Metrics ===
 
 impl Metrics {
     /// Of a member that serves no RPC.
     #[cfg(test)]
     pub(crate) fn new(member_id: u64, version: &str, quota_bytes: u64) -> Self {
-        Self::of(member_id, version, quota_bytes, &[], false)
+        Self::of(member_id, version, &Config { quota_bytes, ..Config::default() }, &[])
     }
 
-    /// Of a member that serves `rpcs`; with `extensive`, their latencies are measured.
-    pub(crate) fn of(
-        member_id: u64,
-        version: &str,
-        quota_bytes: u64,
-        rpcs: &[Rpc],
-        extensive: bool,
-    ) -> Self {
+    /// Of a member that serves `rpcs`.
+    pub(crate) fn of(member_id: u64, version: &str, config: &Config, rpcs: &[Rpc]) -> Self {
         let registry = Registry::new();
         let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help));
         let counter = |name: &str, help: &str| register(&registry, IntCounter::new(name, help));
@@ -97,11 +130,6 @@ impl Metrics {
         );
         let id = format!("{member_id:x}");
         labelled("etcd_server_id", "This member's id in hexadecimal.", "server_id", &id);
-        let fsync = HistogramOpts::new(
-            "etcd_disk_wal_fsync_duration_seconds",
-            "How long it takes to make a batch of the Raft log durable.",
-        )
-        .buckets(prometheus::exponential_buckets(0.001, 2.0, 14).expect("they grow"));
         let metrics = Self {
             proposals_pending: gauge("etcd_server_proposals_pending", "Proposals that wait."),
             proposals_failed: counter(
@@ -126,26 +154,40 @@ impl Metrics {
             is_leader: gauge("etcd_server_is_leader", "Whether this member leads."),
             is_learner: gauge("etcd_server_is_learner", "Whether this member only learns."),
             leader_changes: counter("etcd_server_leader_changes_seen_total", "Changes of leader."),
-            wal_fsync_seconds: register(&registry, Histogram::with_opts(fsync)),
-            wal_write_bytes: counter(
-                "etcd_disk_wal_write_bytes_total",
-                "Bytes written to the Raft log.",
-            ),
             db_total_bytes: gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes the database takes."),
             db_in_use_bytes: gauge(
                 "etcd_mvcc_db_total_size_in_use_in_bytes",
                 "Bytes of it that live data takes.",
             ),
             quota_bytes: gauge("etcd_server_quota_backend_bytes", "Bytes the database may take."),
-            puts: counter("etcd_mvcc_put_total", "Puts applied."),
-            deletes: counter("etcd_mvcc_delete_total", "Deletes applied."),
-            txns: counter("etcd_mvcc_txn_total", "Transactions applied."),
-            current_revision: gauge(
-                "etcd_debugging_mvcc_current_revision",
-                "The current revision.",
+            cluster_version: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("etcd_cluster_version", "The version the cluster runs."),
+                    &["cluster_version"],
+                ),
             ),
-            events: counter("etcd_debugging_mvcc_events_total", "Events published to watchers."),
             peers: PeerMetrics::new(&registry),
+            auth_revision: gauge(
+                "etcd_debugging_auth_revision",
+                "The revision of users and roles.",
+            ),
+            slow_applies: counter(
+                "etcd_server_slow_apply_total",
+                "Entries that took longer to apply than --warning-apply-duration.",
+            ),
+            slow_read_indexes: counter(
+                "etcd_server_slow_read_indexes_total",
+                "Read barriers that ran out of time.",
+            ),
+            snapshots_in_progress: gauge(
+                "etcd_server_snapshot_apply_in_progress_total",
+                "Whether a snapshot is being installed.",
+            ),
+            slow_apply: config.warning_apply,
+            disk: DiskMetrics::new(&registry),
+            mvcc: MvccMetrics::new(&registry),
+            lease: LeaseMetrics::new(&registry),
             invariant_violations: gauge("invariant_violations_total", "Invariants found broken."),
             process: ProcessMetrics::new(&registry),
             healthcheck: register(
@@ -162,46 +204,29 @@ impl Metrics {
                     &["type", "name", "status"],
                 ),
             ),
-            rpc: RpcMetrics::new(&registry, rpcs, extensive),
+            rpc: RpcMetrics::new(&registry, rpcs, config.extensive_metrics),
             registry,
         };
-        metrics.quota_bytes.set(quota_bytes as i64);
+        metrics.quota_bytes.set(config.quota_bytes as i64);
         metrics
     }
 
     /// The log's writer has synced `bytes`.
     pub(crate) fn synced(&self, bytes: usize, took: Duration) {
-        self.wal_fsync_seconds.observe(took.as_secs_f64());
-        self.wal_write_bytes.inc_by(bytes as u64);
+        self.disk.synced(bytes, took);
     }
 
     /// An entry was applied.
     pub(crate) fn applied(&self, revision: i64, applied: &Applied) {
-        self.current_revision.set(revision);
-        let events: usize = applied.events.iter().map(|revision| revision.events.len()).sum();
-        self.events.inc_by(events as u64);
-        for outcome in applied.outcomes.iter().flatten() {
-            match outcome {
-                Outcome::Put(_) => self.puts.inc(),
-                Outcome::DeleteRange(_) => self.deletes.inc(),
-                Outcome::Txn(response) => {
-                    self.txns.inc();
-                    self.count_ops(response);
-                }
-                _ => {}
-            }
-        }
+        self.mvcc.applied(revision, applied);
+        self.lease.applied(applied);
     }
 
-    fn count_ops(&self, response: &pb::TxnResponse) {
-        use pb::response_op::Response;
-        for op in &response.responses {
-            match &op.response {
-                Some(Response::ResponsePut(_)) => self.puts.inc(),
-                Some(Response::ResponseDeleteRange(_)) => self.deletes.inc(),
-                Some(Response::ResponseTxn(nested)) => self.count_ops(nested),
-                Some(Response::ResponseRange(_)) | None => {}
-            }
+    /// An entry took this long to apply.
+    pub(crate) fn apply_took(&self, index: u64, took: Duration) {
+        if took > self.slow_apply {
+            self.slow_applies.inc();
+            tracing::warn!(index, ?took, expected = ?self.slow_apply, "apply entry took too long");
         }
     }
 
@@ -228,6 +253,15 @@ impl Metrics {
         self.healthcheck.with_label_values(&[kind, name]).set(i64::from(well));
         let status = if well { "success" } else { "error" };
         self.healthchecks.with_label_values(&[kind, name, status]).inc();
+    }
+
+    /// What can be looked up when it is asked for.
+    pub(crate) fn look(&self, machine: &Machine, tally: &Tally) {
+        self.mvcc.look(machine, tally);
+        self.auth_revision.set(machine.auth().revision() as i64);
+        self.cluster_version.reset();
+        let version = machine.cluster_version().to_string();
+        self.cluster_version.with_label_values(&[&version]).set(1);
     }
 
     /// Everything as Prometheus text.

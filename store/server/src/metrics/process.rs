@@ -3,7 +3,7 @@
 //! Owns: `process_*` and `os_fd_*`. Must not know: the store. A newcomer's trap: it is read when it
 //! is asked for, so a scrape pays for it and no request does.
 
-use prometheus::{Gauge, IntGauge, Registry};
+use prometheus::{Counter, Gauge, IntGauge, Registry};
 
 use super::register;
 
@@ -14,7 +14,7 @@ pub(super) struct ProcessMetrics {
     fd_limit: IntGauge,
     open_fds: IntGauge,
     max_fds: IntGauge,
-    cpu_seconds: Gauge,
+    cpu_seconds: Counter,
     resident_bytes: IntGauge,
     virtual_bytes: IntGauge,
     virtual_max_bytes: Gauge,
@@ -32,7 +32,10 @@ impl ProcessMetrics {
             fd_limit: whole("os_fd_limit", "File descriptors allowed."),
             open_fds: whole("process_open_fds", "File descriptors in use."),
             max_fds: whole("process_max_fds", "File descriptors allowed."),
-            cpu_seconds: real("process_cpu_seconds_total", "Processor time spent."),
+            cpu_seconds: register(
+                registry,
+                Counter::new("process_cpu_seconds_total", "Processor time spent."),
+            ),
             resident_bytes: whole("process_resident_memory_bytes", "Resident memory."),
             virtual_bytes: whole("process_virtual_memory_bytes", "Virtual memory."),
             virtual_max_bytes: real(
@@ -53,7 +56,7 @@ impl ProcessMetrics {
         let address_space = rustix::process::getrlimit(rustix::process::Resource::As).current;
         self.virtual_max_bytes.set(address_space.map_or(-1.0, |bytes| bytes as f64));
         let Some(seen) = Seen::now() else { return };
-        self.cpu_seconds.set(seen.cpu_seconds);
+        self.cpu_seconds.inc_by((seen.cpu_seconds - self.cpu_seconds.get()).max(0.0));
         self.resident_bytes.set(seen.resident_bytes);
         self.virtual_bytes.set(seen.virtual_bytes);
         self.start_seconds.set(seen.start_seconds);

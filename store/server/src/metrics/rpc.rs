@@ -154,7 +154,7 @@ impl RpcMetrics {
             return;
         }
         let mut versions = self.versions.write();
-        // What a client calls itself must not fill the memory.
+        // Differs from etcd: what a client calls itself must not fill the memory.
         let full = versions.len() >= CLIENT_VERSIONS_MAX || version.len() > 32;
         let version = if full { UNKNOWN_VERSION } else { version };
         let of = |kind: &str| self.client_requests.with_label_values(&[kind, version]);

@@ -16,12 +16,14 @@ use crate::metrics::Metrics;
 use crate::service::cluster::member_list;
 use crate::service::maintenance::STORAGE_VERSION;
 use crate::store::Store;
+use crate::watch::Tally;
 
 /// The endpoints of one member.
 pub(crate) struct Endpoints {
     store: Store,
     metrics: Arc<Metrics>,
     health: Health,
+    tally: Arc<Tally>,
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -29,9 +31,9 @@ const TEXT: &str = "text/plain; charset=utf-8";
 // === impl Endpoints ===
 
 impl Endpoints {
-    pub(crate) fn new(store: Store, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(store: Store, metrics: Arc<Metrics>, tally: Arc<Tally>) -> Self {
         let health = Health::new(store.clone(), Arc::clone(&metrics));
-        Self { store, metrics, health }
+        Self { store, metrics, health, tally }
     }
 
     // Differs from etcd: there are no profiles below `/debug/pprof/`; they are Go's.
@@ -46,6 +48,7 @@ impl Endpoints {
                 "/health" => self.health(&Query::of(query)).await,
                 "/version" => respond(StatusCode::OK, "application/json", version_body()),
                 "/metrics" => {
+                    self.metrics.look(&self.store.machine().read(), &self.tally);
                     let body = self.metrics.render();
                     respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body)
                 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use kijabi_base::clock;
 use kijabi_machine::{Outcome, is_read_only, needs_read_barrier};
 use kijabi_proto::command::command::Request as Command;
 use kijabi_proto::etcdserverpb as pb;
@@ -61,7 +62,10 @@ impl Kv for KvService {
         self.admit_range(&request)?;
         self.barrier(!request.get_ref().serializable).await?;
         let caller = access::caller(&self.store, &request, Rpc::Range).await?;
-        Ok(self.reader.range(&caller, request.get_ref()).await?)
+        let begun = clock::now();
+        let read = self.reader.range(&caller, request.get_ref()).await;
+        self.store.metrics().mvcc.ranged(begun.elapsed(), read.is_ok());
+        Ok(read?)
     }
 
     async fn put(
@@ -108,7 +112,9 @@ impl Kv for KvService {
         check::txn(&request, self.store.config().max_txn_ops)?;
         let mut response = if is_read_only(&request) {
             self.barrier(needs_read_barrier(&request)).await?;
-            self.reader.txn(&caller, &request).await?
+            let response = self.reader.txn(&caller, &request).await?;
+            self.store.metrics().mvcc.answered(response.get_ref());
+            response
         } else {
             match self.store.propose(&caller, Command::Txn(request)).await? {
                 Outcome::Txn(response) => Response::new(response),

@@ -212,7 +212,9 @@ pub(crate) async fn renew_here(store: &Store, id: LeaseId) -> Result<i64, Error>
         return Err(Error::NotLeader);
     }
     store.read_barrier().await?;
-    as_leader(store, || store.machine().write().lease_renew(store.now_ms(), id)).await
+    let ttl = as_leader(store, || store.machine().write().lease_renew(store.now_ms(), id)).await?;
+    store.metrics().lease.renewed();
+    Ok(ttl)
 }
 
 /// The leader's answer to time to live; a TTL below zero if there is no such lease.

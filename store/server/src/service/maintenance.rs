@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kijabi_base::tasks;
+use kijabi_base::{clock, tasks};
 use kijabi_machine::Outcome;
 use kijabi_proto::command::command::Request as Command;
 use kijabi_proto::etcdserverpb as pb;
@@ -113,7 +113,10 @@ impl Maintenance for MaintenanceService {
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Answers)?;
         let state = self.applier.state();
+        let (metrics, begun) = (self.store.metrics(), clock::now());
+        metrics.disk.defragmenting();
         let done = tasks::blocking(move || state.compact_files()).await;
+        metrics.disk.defragmented(begun.elapsed());
         done.map_err(|error| internal(&error))?;
         // Whoever disarms the quota's alarm next finds the new size.
         self.size.measure(&self.applier);
@@ -137,7 +140,9 @@ impl Maintenance for MaintenanceService {
             })?;
             Ok::<u32, kijabi_machine::state::StateError>(crc)
         });
+        let begun = clock::now();
         let hash = hashed.await.map_err(|e| internal(&e))?.map_err(|e| internal(&e))?;
+        self.store.metrics().mvcc.hashed(begun.elapsed());
         Ok(Response::new(pb::HashResponse { header, hash }))
     }
 
@@ -148,8 +153,10 @@ impl Maintenance for MaintenanceService {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
         let asked = request.into_inner().revision;
         let (machine, state) = (Arc::clone(self.store.machine()), self.applier.state());
+        let begun = clock::now();
         let hashed = tasks::blocking(move || hash::hash_kv(&machine, &*state, asked)).await;
         let hashed = hashed.map_err(|error| internal(&error))?.map_err(Error::Machine)?;
+        self.store.metrics().mvcc.hashed_keys(begun.elapsed());
         Ok(Response::new(pb::HashKvResponse {
             header: Some(self.store.header(hashed.current)),
             hash: hashed.hash,
@@ -168,6 +175,7 @@ impl Maintenance for MaintenanceService {
         admit(&self.store, request.metadata(), Learner::Answers)?;
         let checkpoint = self.applier.checkpoint().await.map_err(|error| internal(&error))?;
         let (blobs, receiver) = mpsc::channel(SNAPSHOT_BLOBS_MAX);
+        let (metrics, begun) = (Arc::clone(self.store.metrics()), clock::now());
         tasks::blocking(move || {
             let sent = checkpoint.open().and_then(|state| {
                 let mut total = 0;
@@ -177,6 +185,7 @@ impl Maintenance for MaintenanceService {
                 })?;
                 send_blobs(&state, total, &blobs)
             });
+            metrics.disk.snapshot_sent(begun.elapsed());
             if let Err(error) = sent {
                 // The client may have gone; that is all there is to do for it.
                 let _ = blobs.blocking_send(Err(internal(&error)));

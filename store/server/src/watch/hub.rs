@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
 use super::coverage::Coverage;
+use super::tally::Tally;
 use crate::store::EventSink;
 
 /// The hub. The apply loop publishes into it and never waits for a stream.
@@ -24,6 +25,8 @@ pub(crate) struct Hub {
     inner: Mutex<Inner>,
     /// Taken by each reading of history.
     readings: Arc<Semaphore>,
+    /// How many watch.
+    tally: Arc<Tally>,
 }
 
 #[derive(Debug)]
@@ -75,7 +78,8 @@ impl Hub {
             streams: BTreeMap::new(),
             next_stream: 0,
         });
-        Arc::new(Self { inner, readings: Arc::new(Semaphore::new(WATCH_HISTORY_READS_MAX)) })
+        let readings = Arc::new(Semaphore::new(WATCH_HISTORY_READS_MAX));
+        Arc::new(Self { inner, readings, tally: Arc::default() })
     }
 
     /// The machine was replaced by one that stands at `revision` (an installed snapshot): what
@@ -90,6 +94,11 @@ impl Hub {
             stream.missed_from.get_or_insert(missed);
             stream.wake.notify_one();
         }
+    }
+
+    /// How many watch.
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// How many readings of history may begin.

@@ -10,6 +10,7 @@ mod hub;
 mod respond;
 mod session;
 mod stream;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod watcher;
@@ -18,3 +19,4 @@ pub(crate) use coverage::Coverage;
 pub(crate) use hub::{Hub, Registration};
 pub(crate) use session::Source;
 pub(crate) use stream::{Terms, run};
+pub(crate) use tally::Tally;

@@ -23,6 +23,7 @@ use super::catch_up::{self, Round, Wanted};
 use super::coverage::Coverage;
 use super::hub::{Hub, Registration};
 use super::respond;
+use super::tally::Share;
 use super::watcher::Watcher;
 
 /// Where a stream's events and headers come from.
@@ -55,12 +56,14 @@ pub(super) struct Session {
     position: i64,
     outbox: VecDeque<WatchResponse>,
     outbox_bytes: usize,
+    share: Share,
 }
 
 impl Session {
     pub(super) fn new(source: Source) -> Self {
         let registration = source.hub.register();
         let position = source.hub.published();
+        let share = Share::new(source.hub.tally());
         Self {
             source,
             registration,
@@ -71,6 +74,7 @@ impl Session {
             position,
             outbox: VecDeque::new(),
             outbox_bytes: 0,
+            share,
         }
     }
 
@@ -113,6 +117,17 @@ impl Session {
             Some(RequestUnion::ProgressRequest(_)) => self.answer_progress(),
             None => {}
         }
+        self.tally();
+    }
+
+    /// Counts its watches.
+    fn tally(&mut self) {
+        let behind = if self.any_behind {
+            self.watchers.values().filter(|watcher| watcher.behind).count()
+        } else {
+            0
+        };
+        self.share.set(self.watchers.len(), behind);
     }
 
     fn create(&mut self, request: &WatchCreateRequest) {
@@ -188,6 +203,7 @@ impl Session {
                 watcher.live_from = pickup.upto + 1;
             }
             self.any_behind = true;
+            self.tally();
         } else {
             self.deliver(&pickup.revisions, pickup.upto, |watcher| !watcher.behind);
         }
@@ -340,6 +356,7 @@ impl Session {
             watcher.in_round = false;
             watcher.behind = watcher.next <= position || watcher.next < watcher.live_from;
         }
+        self.tally();
     }
 }
 
