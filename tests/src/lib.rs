@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod curl;
 pub mod etcd;
 pub mod kubectl;
+pub mod linear;
 pub mod poll;
 pub mod process;
 pub mod registry;
