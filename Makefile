@@ -1,7 +1,7 @@
 # Kijabi: `make up` runs a cluster, `make test` proves it. Both install what is missing from Debian.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: up down test lint bench clean
+.PHONY: up down test prove lint bench clean
 .DEFAULT_GOAL := up
 
 # Where `make up` keeps its cluster.
@@ -15,6 +15,9 @@ down: ## stop the cluster and remove everything that `make up` made
 
 test: ## install what is missing, run all tests
 	@scripts/test.sh
+
+prove: ## three members under load and faults, 30 seeds: about a quarter of an hour
+	@scripts/prove.sh
 
 lint: ## formatting, clippy, docs, dependency policy; changes nothing
 	@scripts/lint.sh

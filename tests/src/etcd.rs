@@ -6,8 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use kijabi_proto::etcdserverpb as pb;
+use kijabi_proto::etcdserverpb::cluster_client::ClusterClient;
 use kijabi_proto::etcdserverpb::kv_client::KvClient;
 use kijabi_proto::etcdserverpb::lease_client::LeaseClient;
+use kijabi_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use kijabi_proto::etcdserverpb::watch_client::WatchClient;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -139,6 +141,11 @@ impl WatchStream {
         self.requests.send(request).await.expect("the stream is open");
     }
 
+    /// Sends a request unless the stream has ended.
+    pub async fn offer(&self, request: pb::WatchRequest) -> bool {
+        self.requests.send(request).await.is_ok()
+    }
+
     /// The next response.
     pub async fn next(&mut self) -> Result<pb::WatchResponse, Status> {
         let next = tokio::time::timeout(ANSWER_LIMIT, self.responses.message());
@@ -156,6 +163,11 @@ impl WatchStream {
 pub struct Client(Channel);
 
 impl Client {
+    /// Clients that share `channel`.
+    pub fn new(channel: Channel) -> Self {
+        Self(channel)
+    }
+
     /// The connection itself.
     pub fn channel(&self) -> Channel {
         self.0.clone()
@@ -164,6 +176,16 @@ impl Client {
     /// The KV service.
     pub fn kv(&self) -> KvClient<Channel> {
         KvClient::new(self.0.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// The Cluster service.
+    pub fn cluster(&self) -> ClusterClient<Channel> {
+        ClusterClient::new(self.0.clone())
+    }
+
+    /// The Maintenance service.
+    pub fn maintenance(&self) -> MaintenanceClient<Channel> {
+        MaintenanceClient::new(self.0.clone())
     }
 
     /// The Lease service.

@@ -8,6 +8,7 @@
 pub mod cluster;
 pub mod curl;
 pub mod etcd;
+pub mod faults;
 pub mod kubectl;
 pub mod linear;
 pub mod poll;

@@ -118,9 +118,9 @@ impl Model {
         match expected {
             Some((revision, told, told_answers)) => {
                 let fits = revision == after.revision && told == holds && *told_answers == answers;
-                fits.then(|| match changed {
-                    true => Step { state: Some(after), settled: false },
-                    false => self.same(),
+                fits.then(|| {
+                    let changing = Step { state: Some(after), settled: false };
+                    if changed { changing } else { self.same() }
                 })
             }
             None if changed && self.seen(state, &after) => {

@@ -50,7 +50,7 @@ impl Blocked {
             self.placed, self.state.revision, self.state.compacted
         );
         for at in self.stuck.iter().take(SHOWN_MAX) {
-            text += &format!("\n  {:?}", entries[*at]);
+            text = format!("{text}\n  {:?}", entries[*at]);
         }
         text + &format!("\n  state: {:?}", self.state.keys.values().collect::<Vec<_>>())
     }

@@ -231,11 +231,12 @@ impl Check<'_> {
         if revision <= self.promised {
             self.broken("W6", format!("{event:?} after progress {}", self.promised));
         }
-        if revision < self.last {
+        let order = revision.cmp(&self.last);
+        if order.is_lt() {
             let again = self.watch.events().filter(|other| *other == event).count() > 1;
             let rule = if again { "W2" } else { "W1" };
             self.broken(rule, format!("{event:?} after one at {}", self.last));
-        } else if revision == self.last {
+        } else if order.is_eq() {
             if !self.keys.insert(event.key.clone()) {
                 self.broken("W2", format!("{event:?} came twice"));
             } else if !continues {

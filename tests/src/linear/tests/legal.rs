@@ -176,7 +176,12 @@ fn a_long_history_with_many_lost_writes_is_checked_quickly() {
         story = story.ask(2, (at * 10 + 1, at * 10 + 8), put("k", &value), answer);
         let create = 3;
         let now = kv("k", &value, create, revision, at as i64 + 1);
-        story = story.ask(3, (at * 10 + 1, at * 10 + 9), get("k"), found(revision, &[now.clone()]));
+        story = story.ask(
+            3,
+            (at * 10 + 1, at * 10 + 9),
+            get("k"),
+            found(revision, std::slice::from_ref(&now)),
+        );
         prev = Some(now);
     }
     assert_eq!(story.rules(Mode::Placed), Vec::<&str>::new());

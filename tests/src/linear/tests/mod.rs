@@ -172,10 +172,8 @@ fn everything(start: i64) -> Watch {
 
 /// `watch` with these responses, the first of which is that it was created at `created`.
 fn saw(mut watch: Watch, created: i64, kinds: Vec<(i64, WatchKind)>) -> Watch {
-    let mut at = 101;
-    watch.seen.push(Seen { at, revision: created, kind: WatchKind::Created });
-    for (revision, kind) in kinds {
-        at += 1;
+    watch.seen.push(Seen { at: 101, revision: created, kind: WatchKind::Created });
+    for (at, (revision, kind)) in (102..).zip(kinds) {
         watch.seen.push(Seen { at, revision, kind });
     }
     watch

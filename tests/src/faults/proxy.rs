@@ -1,0 +1,148 @@
+//! A TCP proxy in front of each member's advertised peer URL; it cuts links, also in one direction.
+//!
+//! Owns: which member may send to which, and the connections between them. Must not know: what is
+//! sent. A newcomer's trap: a cut link loses nothing; bytes wait, as with TCP when packets are
+//! dropped, until the link is whole or the connection is given up.
+
+use std::fs;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use kijabi_base::tasks;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// Bytes that are read at once.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Who may send to whom.
+#[derive(Debug)]
+pub(super) struct Links {
+    members: usize,
+    cut: RwLock<Vec<bool>>,
+    changed: watch::Sender<u64>,
+    /// The process ids, to tell who has dialed.
+    pids: Vec<AtomicU32>,
+}
+
+impl Links {
+    pub(super) fn new(members: usize) -> Arc<Self> {
+        Arc::new(Self {
+            members,
+            cut: RwLock::new(vec![false; members * members]),
+            changed: watch::channel(0).0,
+            pids: (0..members).map(|_| AtomicU32::new(0)).collect(),
+        })
+    }
+
+    pub(super) fn set_pid(&self, member: usize, pid: u32) {
+        self.pids[member].store(pid, Ordering::SeqCst);
+    }
+
+    /// Cuts or mends what `from` sends to `to`.
+    pub(super) fn set(&self, from: usize, to: usize, cut: bool) {
+        self.cut.write().unwrap_or_else(PoisonError::into_inner)[from * self.members + to] = cut;
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Mends every link.
+    pub(super) fn heal(&self) {
+        self.cut.write().unwrap_or_else(PoisonError::into_inner).fill(false);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cut.read().unwrap_or_else(PoisonError::into_inner)[from * self.members + to]
+    }
+
+    /// Waits until `from` may send to `to`.
+    async fn open(&self, from: usize, to: usize) {
+        let mut changed = self.changed.subscribe();
+        while self.is_cut(from, to) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The member whose process has the other end of a connection that came from `port`.
+    fn dialer(&self, port: u16, own_port: u16) -> Option<usize> {
+        let inode = inode_of(port, own_port)?;
+        let socket = format!("socket:[{inode}]");
+        (0..self.members).find(|member| {
+            let pid = self.pids[*member].load(Ordering::SeqCst);
+            let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+            files.flatten().any(|file| {
+                fs::read_link(file.path()).is_ok_and(|to| to.to_str() == Some(socket.as_str()))
+            })
+        })
+    }
+}
+
+/// The inode of the socket that is bound to `port` and connected to `remote`, both on loopback.
+fn inode_of(port: u16, remote: u16) -> Option<String> {
+    const LOOPBACK: &str = "0100007F";
+    let table = fs::read_to_string("/proc/net/tcp").ok()?;
+    let (local, remote) = (format!("{LOOPBACK}:{port:04X}"), format!("{LOOPBACK}:{remote:04X}"));
+    table.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let found = words.next()? == local && words.next()? == remote;
+        found.then(|| words.nth(6).unwrap_or_default().to_owned())
+    })
+}
+
+/// Listens in front of `member`, whose own port is `target`, and returns its port.
+pub(super) async fn listen(member: usize, target: u16, links: Arc<Links>) -> io::Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let own_port = listener.local_addr()?.port();
+    tasks::spawn("proxy", async move {
+        while let Ok((stream, from)) = listener.accept().await {
+            let links = Arc::clone(&links);
+            tasks::spawn("proxied", async move {
+                // A process that has gone already has no connection to carry.
+                let Some(dialer) = links.dialer(from.port(), own_port) else { return };
+                // A connection is made of bytes in both directions.
+                links.open(dialer, member).await;
+                links.open(member, dialer).await;
+                let Ok(onward) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+                let _ = (stream.set_nodelay(true), onward.set_nodelay(true));
+                carry(&links, dialer, member, stream, onward).await;
+            });
+        }
+    });
+    Ok(own_port)
+}
+
+async fn carry(links: &Links, dialer: usize, member: usize, stream: TcpStream, onward: TcpStream) {
+    let ((near_in, near_out), (far_in, far_out)) = (stream.into_split(), onward.into_split());
+    // The end of either direction ends both: that is how a killed process looks.
+    tokio::select! {
+        () = forward(links, dialer, member, near_in, far_out) => {}
+        () = forward(links, member, dialer, far_in, near_out) => {}
+    }
+}
+
+async fn forward(
+    links: &Links,
+    from: usize,
+    to: usize,
+    mut source: OwnedReadHalf,
+    mut target: OwnedWriteHalf,
+) {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        links.open(from, to).await;
+        let Ok(count) = source.read(&mut buffer).await else { return };
+        if count == 0 {
+            return;
+        }
+        // What was sent before the cut but not yet carried is cut, too.
+        links.open(from, to).await;
+        if target.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+}

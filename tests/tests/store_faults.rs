@@ -1,0 +1,69 @@
+//! Three members under load and faults: whatever happens, clients see one store that does one thing
+//! at a time, and watchers see all of it.
+//!
+//! `make test` runs a few seeds; `make prove` runs many. A seed that fails is run again by
+//! `scripts/prove.sh 1 SEED`, with the number of members before it if it is not three.
+
+#![allow(clippy::print_stdout, reason = "what a run was like is its result")]
+
+use std::time::Duration;
+
+use kijabi_tests::faults::{ClusterProgram, Plan, Report, run};
+
+/// How long faults go on.
+const SPAN: Duration = Duration::from_secs(20);
+/// In the quick runs.
+const QUICK_SPAN: Duration = Duration::from_secs(12);
+/// Fewer requests than that are no load, whatever the machine does beside.
+const REQUESTS_MIN: usize = 1000;
+
+fn plan(seed: u64, members: usize, span: Duration) -> Plan {
+    Plan {
+        program: ClusterProgram::Kijabi,
+        members,
+        seed,
+        span,
+        clients: 48,
+        watchers: 12,
+        replace: false,
+    }
+}
+
+/// A number from the environment.
+fn setting(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name);
+    text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+}
+
+/// Runs a plan, which must end well and must have been worth it.
+async fn prove(plan: &Plan) {
+    let (seed, members) = (plan.seed, plan.members);
+    let report: Report = run(plan).await;
+    println!("seed {seed}, {members} members: {report}");
+    let again = format!("KIJABI_PROVE_MEMBERS={members} scripts/prove.sh 1 {seed}");
+    assert!(report.violations.is_empty(), "seed {seed} failed; run it again by: {again}");
+    assert!(report.requests.0 > REQUESTS_MIN, "seed {seed}: no load: {report}");
+    assert!(!report.faults.is_empty(), "seed {seed}: no faults");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_member_under_kills_pauses_and_compactions() {
+    prove(&plan(1, 1, QUICK_SPAN)).await;
+}
+
+/// The long part: `scripts/prove.sh`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes to hours: make prove"]
+async fn many_seeds() {
+    let (runs, first) = (setting("KIJABI_PROVE_RUNS", 30), setting("KIJABI_PROVE_SEED", 1000));
+    let members = setting("KIJABI_PROVE_MEMBERS", 3) as usize;
+    let span = Duration::from_secs(setting("KIJABI_PROVE_SECONDS", SPAN.as_secs()));
+    // The harness is itself tried on a store that is known: `etcd` must be Debian's.
+    let etcd = std::env::var("KIJABI_PROVE_PROGRAM").is_ok_and(|name| name == "etcd");
+    let program = if etcd { ClusterProgram::Etcd } else { ClusterProgram::Kijabi };
+    for seed in first..first + runs {
+        let replace = members >= 3 && seed % 2 == 1;
+        prove(&Plan { program, replace, ..plan(seed, members, span) }).await;
+    }
+    println!("{runs} passed, 0 failed");
+}
