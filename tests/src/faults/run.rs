@@ -104,8 +104,11 @@ impl Display for Report {
 /// Runs a plan.
 pub async fn run(plan: &Plan) -> Report {
     // Snapshots and purges happen every few seconds, so that a member that was away needs one.
-    let flags = ["--snapshot-count=1000", "--snapshot-catchup-entries=200"];
-    let cluster = Cluster::start(plan.program, plan.members, &flags).await;
+    let flags: &[&str] = match plan.program {
+        Program::Kijabi => &["--snapshot-count=1000", "--snapshot-catchup-entries=200"],
+        Program::Etcd => &["--snapshot-count=1000"],
+    };
+    let cluster = Cluster::start(plan.program, plan.members, flags).await;
     let shared = Shared {
         cluster: Arc::new(RwLock::new(cluster)),
         recorder: Recorder::new(),
