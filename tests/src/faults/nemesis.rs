@@ -211,7 +211,8 @@ async fn cause(shared: &Shared, step: &Step, number: u32) {
 }
 
 async fn compact(shared: &Shared, behind: i64, number: u32) {
-    let revision = shared.seen.load(Ordering::Relaxed) - behind;
+    let collected = shared.collected.load(Ordering::Relaxed);
+    let revision = (shared.seen.load(Ordering::Relaxed) - behind).min(collected);
     let cluster = shared.cluster.read().await;
     for member in 0..cluster.size() {
         if revision < 2 {

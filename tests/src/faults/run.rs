@@ -3,6 +3,7 @@
 //! Owns: the phases and the report. Must not know: single faults or requests. A newcomer's trap: a
 //! run that asked too little or hit nothing proves nothing; whoever calls this looks at the counts.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::path::PathBuf;
@@ -21,12 +22,12 @@ use super::nemesis::{rage, schedules};
 use super::record::Recorder;
 use super::traffic::{Shared, client, read_all};
 use super::watcher::watcher;
-use crate::linear::{self, Answer, History, Mode, Request, Violation, WatchKind};
+use crate::linear::{self, Answer, Entry, History, Mode, Request, Violation, WatchKind};
 
 /// How long the search for an order may take.
 const VERDICT_LIMIT: Duration = Duration::from_secs(120);
 /// How much of a run's beginning is also checked without short cuts.
-const PLAIN_SPAN_MICROS: u64 = 2_000_000;
+const PLAIN_REVISIONS_MAX: i64 = 600;
 const PLAIN_LIMIT: Duration = Duration::from_secs(20);
 /// How long everybody may take to be well again after the last fault.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
@@ -113,6 +114,7 @@ pub async fn run(plan: &Plan) -> Report {
         cluster: Arc::new(RwLock::new(cluster)),
         recorder: Recorder::new(),
         seen: Arc::new(AtomicI64::new(1)),
+        collected: Arc::new(AtomicI64::new(1)),
         stop: Shutdown::new(),
         give_up: Shutdown::new(),
         seed: plan.seed,
@@ -269,23 +271,18 @@ fn forget_later(history: &mut History, last: i64) {
     }
 }
 
-/// What was asked in the first moments: answers that came later are unknown to it.
+/// What happened up to a revision before which no request of unknown fate took effect: that is the
+/// beginning of the same order, short enough to be found without short cuts.
 fn beginning(history: &History) -> History {
-    let called_early = history.entries.iter().filter(|entry| entry.called < PLAIN_SPAN_MICROS);
-    let early = called_early.cloned().map(|mut entry| {
-        let late = entry.returned.as_ref().is_some_and(|(at, _)| *at >= PLAIN_SPAN_MICROS);
-        if late {
-            entry.returned = None;
-        }
-        entry
-    });
-    // A read of the past may show what is only placed later, and so may a serializable one.
-    let placed = early.filter(|entry| match &entry.request {
-        Request::Range { revision, serializable, .. } => {
-            !serializable && *revision == 0 && entry.returned.is_some()
-        }
-        Request::Txn(..) => true,
-        Request::Compact(_) => matches!(entry.answer(), None | Some(Answer::Compact(_))),
-    });
-    History { entries: placed.collect(), watches: Vec::new() }
+    let at = |entry: &Entry| match (&entry.request, entry.answer()) {
+        (Request::Range { revision: 0, serializable: false, .. }, Some(Answer::Range(at, _)))
+        | (Request::Txn(..), Some(Answer::Txn(at, ..))) => Some(*at),
+        _ => None,
+    };
+    let changes = history.entries.iter().filter(|entry| entry.changed());
+    let owned: BTreeSet<i64> = changes.filter_map(at).collect();
+    let gap = (2..).find(|revision| !owned.contains(revision)).unwrap_or(i64::MAX);
+    let last = (gap - 1).min(PLAIN_REVISIONS_MAX);
+    let placed = history.entries.iter().filter(|entry| at(entry).is_some_and(|at| at <= last));
+    History { entries: placed.cloned().collect(), watches: Vec::new() }
 }

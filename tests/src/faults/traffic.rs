@@ -34,6 +34,9 @@ pub(super) struct Shared {
     pub(super) recorder: Recorder,
     /// The highest revision that anybody has seen.
     pub(super) seen: Arc<AtomicI64>,
+    /// The revision up to which one watcher has seen everything. Nothing after it is compacted:
+    /// without that watcher nobody could tell which request of unknown fate did what.
+    pub(super) collected: Arc<AtomicI64>,
     /// Clients and faults end.
     pub(super) stop: Shutdown,
     /// Watchers end, whether or not they have seen everything.

@@ -132,6 +132,9 @@ async fn follow(
             Ok(Ok(response)) => {
                 let canceled = response.canceled;
                 record(shared, watch, response);
+                if watch.watcher == 0 {
+                    shared.collected.fetch_max(following(watch) - 1, Ordering::Relaxed);
+                }
                 if canceled {
                     return;
                 }

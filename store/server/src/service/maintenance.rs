@@ -86,7 +86,10 @@ impl Maintenance for MaintenanceService {
         for alarm in alarms {
             // The text is Go's of the message, with the space behind it.
             let name = alarm.alarm().as_str_name();
-            errors.push(format!("memberID:{} alarm:{name} ", alarm.member_id));
+            errors.push(match alarm.member_id {
+                0 => format!("alarm:{name} "),
+                id => format!("memberID:{id} alarm:{name} "),
+            });
         }
         Ok(Response::new(pb::StatusResponse {
             header: Some(self.store.header(revision)),

@@ -3,8 +3,11 @@
 //! Every call runs on both members in this order, on one store. `odd` marks errors and inputs that
 //! no sane client sends.
 
+mod drawn;
 mod keys;
 mod leases;
+mod maintenance;
+mod nested;
 mod txns;
 mod watches;
 
@@ -31,6 +34,13 @@ pub(crate) enum Call {
     TimeToLive(i64, bool),
     Leases,
     KeepAlive(i64),
+    Status,
+    HashKv(i64),
+    /// The action and the kind.
+    Alarm(i32, i32),
+    Defragment,
+    MoveLeader(u64),
+    Members,
     Watch(Vec<WatchStep>),
 }
 
@@ -77,9 +87,18 @@ pub(crate) fn all() -> Vec<Case> {
     txns::txns(&mut script);
     txns::overlaps(&mut script);
     leases::leases(&mut script);
+    nested::branches(&mut script);
+    nested::limits(&mut script);
+    nested::first_error(&mut script);
+    leases::lives(&mut script);
+    maintenance::maintenance(&mut script);
+    maintenance::members(&mut script);
     watches::watches(&mut script);
+    watches::streams(&mut script);
     keys::compactions(&mut script);
     watches::watches_after_compaction(&mut script);
+    drawn::requests(&mut script);
+    maintenance::alarms(&mut script);
     script.0
 }
 

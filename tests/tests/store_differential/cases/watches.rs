@@ -177,3 +177,136 @@ pub(super) fn watches_after_compaction(script: &mut Script) {
         ]),
     );
 }
+
+/// Several watches on one stream, odd starts, fragments and progress.
+pub(super) fn streams(script: &mut Script) {
+    use WatchStep::{Do, Receive, ReceiveEvents};
+    let put = |key: &str, value: &str| Do(Call::Put(set(key, value)));
+    for (name, key, end) in [
+        ("all", "\0", "\0"),
+        ("from a key on", "s", "\0"),
+        ("a prefix", "s", "t"),
+        ("up to a longer key", "s", "s\0"),
+    ] {
+        script.case(
+            format!("stream: {name}"),
+            Call::Watch(vec![
+                create(watch(key, end, 0)),
+                Receive,
+                put("s", "1"),
+                Receive,
+                Do(Call::Delete(erase("s", ""))),
+                Receive,
+            ]),
+        );
+    }
+    for (name, fragment, notify) in
+        [("fragments", true, false), ("progress", false, true), ("both", true, true)]
+    {
+        let request =
+            WatchCreateRequest { fragment, progress_notify: notify, ..watch("s", "t", 0) };
+        let ops = vec![p("s1", "1"), p("s2", "2"), d("s3", ""), p("s4", "4")];
+        script.odd(
+            format!("stream: {name}"),
+            Call::Watch(vec![create(request), Receive, Do(then(ops)), Receive]),
+        );
+    }
+    let chosen = |watch_id, key: &str| create(WatchCreateRequest { watch_id, ..watch(key, "", 0) });
+    for id in [1, 2, i64::MAX, -5] {
+        script.odd(
+            format!("stream: id {id}"),
+            Call::Watch(vec![
+                chosen(id, "s1"),
+                Receive,
+                put("s1", "i"),
+                Receive,
+                cancel(id),
+                Receive,
+            ]),
+        );
+    }
+    script.odd(
+        "stream: an id again after its cancellation",
+        Call::Watch(vec![chosen(5, "s1"), Receive, cancel(5), Receive, chosen(5, "s2"), Receive]),
+    );
+    script.odd(
+        "stream: canceled twice",
+        Call::Watch(vec![
+            chosen(5, "s1"),
+            Receive,
+            cancel(5),
+            Receive,
+            cancel(5),
+            chosen(6, "s1"),
+            Receive,
+        ]),
+    );
+    script.odd(
+        "stream: three of one key",
+        Call::Watch(vec![
+            create(watch("s1", "", 0)),
+            Receive,
+            create(watch("s1", "", 0)),
+            Receive,
+            create(watch("s", "t", 0)),
+            Receive,
+            put("s1", "three"),
+            ReceiveEvents(3),
+            cancel(1),
+            Receive,
+            put("s1", "two"),
+            ReceiveEvents(2),
+        ]),
+    );
+    script.case(
+        "stream: progress of two",
+        Call::Watch(vec![
+            create(watch("s1", "", 0)),
+            Receive,
+            create(watch("s2", "", 0)),
+            Receive,
+            put("s3", "unseen"),
+            progress(),
+            Receive,
+        ]),
+    );
+    for (name, key, end, start) in [
+        ("a key nobody wrote, from 1", "never", "", 1),
+        ("everything, from 5", "\0", "\0", 5),
+        ("one key, from 3", "a", "", 3),
+    ] {
+        let more = if key == "never" {
+            vec![put("never", "1"), Receive, Do(Call::Delete(erase("never", ""))), Receive]
+        } else {
+            vec![ReceiveEvents(1)]
+        };
+        let steps = [vec![create(watch(key, end, start)), Receive], more].concat();
+        script.odd(format!("stream: {name}"), Call::Watch(steps));
+    }
+    script.case("stream: a put of its own", Call::Put(set("s1", "x")));
+    script.case("stream: and a delete", Call::Delete(erase("s1", "")));
+    let quiet = |filters| WatchCreateRequest { filters, prev_kv: false, ..watch("s1", "", 1) };
+    for (name, filters) in [("puts", vec![0]), ("deletes", vec![1]), ("puts twice", vec![0, 0])] {
+        let steps = vec![create(quiet(filters)), Receive, Receive];
+        script.odd(format!("stream: the past without {name}"), Call::Watch(steps));
+    }
+    script.case(
+        "stream: a put that keeps its value",
+        Call::Watch(vec![
+            create(watch("s2", "", 0)),
+            Receive,
+            Do(Call::Put(PutRequest { ignore_value: true, ..set("s2", "") })),
+            Receive,
+        ]),
+    );
+    script.case(
+        "stream: a range deleted at once",
+        Call::Watch(vec![
+            create(watch("s", "t", 0)),
+            Receive,
+            Do(Call::Delete(DeleteRangeRequest { prev_kv: false, ..erase("s", "t") })),
+            Receive,
+        ]),
+    );
+    script.case("stream: the keys it left", Call::Delete(erase("s", "t")));
+}
