@@ -281,8 +281,8 @@ fn beginning(history: &History) -> History {
     };
     let changes = history.entries.iter().filter(|entry| entry.changed());
     let owned: BTreeSet<i64> = changes.filter_map(at).collect();
-    let gap = (2..).find(|revision| !owned.contains(revision)).unwrap_or(i64::MAX);
-    let last = (gap - 1).min(PLAIN_REVISIONS_MAX);
+    let gap = (2..=PLAIN_REVISIONS_MAX).find(|revision| !owned.contains(revision));
+    let last = gap.map_or(PLAIN_REVISIONS_MAX, |gap| gap - 1);
     let placed = history.entries.iter().filter(|entry| at(entry).is_some_and(|at| at <= last));
     History { entries: placed.cloned().collect(), watches: Vec::new() }
 }
