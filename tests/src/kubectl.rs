@@ -101,7 +101,7 @@ impl Kubectl {
 }
 
 /// Where `scripts/clients.sh` keeps the clients.
-fn clients_folder() -> PathBuf {
+pub fn clients_folder() -> PathBuf {
     if let Some(folder) = std::env::var_os("KIJABI_CLIENTS") {
         return folder.into();
     }
