@@ -68,7 +68,7 @@ async fn rusts_etcd_client_kv() {
         .and_then(vec![
             TxnOp::put("alice", "carol", Some(PutOptions::new().with_prev_key())),
             TxnOp::get("alice", None),
-            TxnOp::txn(Txn::new().and_then(vec![TxnOp::delete("alice", None)])),
+            TxnOp::txn(Txn::new().and_then(vec![TxnOp::delete("foo", None)])),
         ])
         .or_else(vec![TxnOp::put("never", "x", None)]);
     let answer = client.txn(txn).await.unwrap();
@@ -103,8 +103,8 @@ async fn rusts_etcd_client_watch() {
     assert_eq!(seen, expected);
     stream.request_progress().await.unwrap();
     assert_eq!(stream.message().await.unwrap().unwrap().watch_id(), -1);
-    let id = stream.watch_id();
-    stream.cancel().await.unwrap();
+    let id = 0;
+    stream.cancel(id).await.unwrap();
     let canceled = stream.message().await.unwrap().unwrap();
     assert!(canceled.canceled() && canceled.watch_id() == id);
 }

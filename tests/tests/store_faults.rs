@@ -54,6 +54,11 @@ async fn one_member_under_kills_pauses_and_compactions() {
     prove(&plan(1, 1, QUICK_SPAN)).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn three_members_under_kills_pauses_partitions_and_compactions() {
+    prove(&plan(2, 3, QUICK_SPAN)).await.unwrap();
+}
+
 /// The long part: `scripts/prove.sh`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes to hours: make prove"]
