@@ -1,7 +1,11 @@
 # Kijabi: `make up` runs a cluster, `make test` proves it. Both install what is missing from Debian.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
+<<<<<<< HEAD
 .PHONY: up down test prove lint bench clean
+=======
+.PHONY: up down test lint bench microbench
+>>>>>>> 796f672 (kijabi bench compare: our store beside an etcd, in turns, with ratios and charts)
 .DEFAULT_GOAL := up
 
 # Where `make up` keeps its cluster.
@@ -22,5 +26,9 @@ prove: ## three members under load and faults, 30 seeds: about a quarter of an h
 lint: ## formatting, clippy, docs, dependency policy; changes nothing
 	@scripts/lint.sh
 
-bench: ## criterion benches of the pure parts
+bench: ## our store beside Debian's etcd; the report goes to target/bench (BENCH="--rounds 1 --only put" narrows it)
+	@scripts/install.sh build test
+	@source scripts/env.sh && cargo run --release --locked -p kijabi -- --log=warn bench compare $(BENCH)
+
+microbench: ## criterion benches of the pure parts
 	@source scripts/env.sh && cargo bench -p kijabi-benches

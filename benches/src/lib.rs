@@ -4,4 +4,5 @@
 //! works; it is asked over the wire only. A newcomer's trap: on a small machine the generator and
 //! the server share the cores, so only ratios between servers in one run mean anything.
 
+pub mod compare;
 pub mod load;

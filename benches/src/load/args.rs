@@ -85,6 +85,8 @@ pub enum Workload {
     /// As many API servers do it: objects of 4 to 20 KB, 90 % of requests update one, the others
     /// read one; one watch a resource, with previous values.
     Kubernetes(KubernetesArgs),
+    /// Run the loads on an etcd and on our store in turns, and write a report.
+    Compare(Box<crate::compare::Compare>),
 }
 
 impl Workload {
@@ -100,6 +102,7 @@ impl Workload {
             Self::LeaseGrant => "lease-grant",
             Self::LeaseKeepAlive => "lease-keep-alive",
             Self::Kubernetes(_) => "kubernetes",
+            Self::Compare(_) => "compare",
         }
     }
 }
@@ -171,7 +174,7 @@ pub struct KubernetesArgs {
 }
 
 /// `500ms`, `10s`, `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration such as 500ms, 10s or 2m");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

@@ -25,6 +25,9 @@ pub use report::Report;
 /// # Errors
 /// If the endpoint cannot be reached, or a request that prepares the load fails.
 pub async fn run(bench: Bench) -> anyhow::Result<()> {
+    if let Workload::Compare(compare) = bench.workload {
+        return crate::compare::run(*compare).await;
+    }
     let report = measure(&bench).await?;
     let text = if bench.common.json {
         serde_json::to_string_pretty(&report).context("report as JSON")? + "\n"
@@ -41,7 +44,7 @@ pub async fn run(bench: Bench) -> anyhow::Result<()> {
 pub async fn measure(bench: &Bench) -> anyhow::Result<Report> {
     let common = &bench.common;
     let target = target::Target::connect(common).await?;
-    let workload = workload::of(&bench.workload, common);
+    let workload = workload::of(&bench.workload, common).context("this is no single load")?;
     workload.prepare(&target).await.context("preparing the load")?;
     let pids = if common.server_pid.is_empty() {
         server::local_pids(&common.endpoints)

@@ -50,10 +50,10 @@ pub(super) trait Client: Send {
     fn once<'a>(&'a mut self, rng: &'a mut SmallRng) -> BoxFuture<'a, Result<(), Status>>;
 }
 
-/// The load of a name.
-pub(super) fn of(workload: &Workload, common: &Common) -> Arc<dyn Load> {
+/// The load of a name; none for what is made of several.
+pub(super) fn of(workload: &Workload, common: &Common) -> Option<Arc<dyn Load>> {
     let keys = Keys::new(common);
-    match workload {
+    let load: Arc<dyn Load> = match workload {
         Workload::Put => Arc::new(write::Put(keys)),
         Workload::Txn => Arc::new(write::CompareAndPut::new(keys, common)),
         Workload::Range(args) => Arc::new(range::Read::new(keys, args.clone())),
@@ -64,5 +64,7 @@ pub(super) fn of(workload: &Workload, common: &Common) -> Arc<dyn Load> {
         Workload::LeaseGrant => Arc::new(lease::Grant),
         Workload::LeaseKeepAlive => Arc::new(lease::KeepAlive),
         Workload::Kubernetes(args) => Arc::new(kubernetes::Cluster::new(args.clone(), common)),
-    }
+        Workload::Compare(_) => return None,
+    };
+    Some(load)
 }
