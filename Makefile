@@ -1,11 +1,7 @@
 # Kijabi: `make up` runs a cluster, `make test` proves it. Both install what is missing from Debian.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-<<<<<<< HEAD
-.PHONY: up down test prove lint bench clean
-=======
-.PHONY: up down test lint bench microbench
->>>>>>> 796f672 (kijabi bench compare: our store beside an etcd, in turns, with ratios and charts)
+.PHONY: up down test prove lint bench microbench
 .DEFAULT_GOAL := up
 
 # Where `make up` keeps its cluster.
