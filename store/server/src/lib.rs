@@ -7,6 +7,7 @@
 mod access;
 mod apply_hooks;
 mod auto_compaction;
+pub mod backup;
 mod barrier;
 mod check;
 pub mod config;

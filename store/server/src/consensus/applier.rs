@@ -12,6 +12,7 @@ use futures::{Stream, TryStreamExt as _};
 use kijabi_base::clock;
 use kijabi_disk::snapshot::{Checkpoint, StateHome};
 use kijabi_disk::state::State;
+use kijabi_disk::wal::Wal;
 use kijabi_machine::state::{StateBatch, StateError, StateOp, StateReader as _, Table};
 use kijabi_machine::{Machine, Outcome, Settings};
 use kijabi_proto::command::{Batch, MemberAttributes};
@@ -31,9 +32,12 @@ use crate::apply_hooks::ApplyHooks;
 pub(crate) type SnapshotData = Arc<Checkpoint>;
 
 /// Raft's last applied log id, in the meta table, in the same batch as what was applied (APPLY-1).
-const RAFT_APPLIED: &[u8] = b"raft_applied";
+pub(super) const RAFT_APPLIED: &[u8] = b"raft_applied";
 /// Raft's last applied membership.
-const RAFT_MEMBERSHIP: &[u8] = b"raft_membership";
+pub(super) const RAFT_MEMBERSHIP: &[u8] = b"raft_membership";
+
+/// Bytes of entries read at once when a log is applied without Raft.
+const CATCH_UP_BYTES: usize = 4 << 20;
 
 /// The state machine as Raft drives it. Cloning shares.
 #[derive(Clone)]
@@ -76,6 +80,34 @@ impl Applier {
     /// The current state.
     pub(crate) fn state(&self) -> Arc<State> {
         Arc::clone(&self.0.state.read())
+    }
+
+    /// The folder of the states.
+    pub(crate) fn home(&self) -> StateHome {
+        self.0.home.clone()
+    }
+
+    /// Applies the entries of the log that are known to be committed, without Raft: for a member
+    /// that does not run.
+    pub(crate) fn catch_up(&self, wal: &Wal) -> io::Result<()> {
+        let (applied, voters) = self.stored()?;
+        let last = wal.last().map_or(0, |id| id.index);
+        // Whatever the only voter has written is committed.
+        let upto = if voters == 1 { last } else { wal.committed().map_or(0, |id| id.index) };
+        let mut next = applied.map_or(0, |applied| applied + 1);
+        while next <= upto {
+            let read = wal.read(next..upto + 1, CATCH_UP_BYTES).map_err(io::Error::other)?;
+            if read.first().is_none_or(|entry| entry.id.index != next) {
+                let what = format!("entry {next} of the raft log is missing");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+            for entry in read {
+                let entry = from_disk(entry)?;
+                next = entry.log_id.index + 1;
+                self.apply_entry(&entry.log_id, entry.payload)?;
+            }
+        }
+        Ok(())
     }
 
     /// The last applied log index and the number of voters, as they are stored.

@@ -7,6 +7,7 @@
 mod applier;
 mod log_store;
 mod network;
+pub(crate) mod seed;
 #[cfg(test)]
 mod tests;
 pub(crate) mod types;

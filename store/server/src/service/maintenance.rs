@@ -6,18 +6,15 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kijabi_base::{clock, tasks};
 use kijabi_machine::Outcome;
 use kijabi_proto::command::command::Request as Command;
 use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::maintenance_server::Maintenance;
-use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::guard::{Learner, admit};
+use super::snapshot::{self, Blobs};
 use super::{hash, mismatch, stamp};
 use crate::access::{self, Rpc};
 use crate::config::ETCD_VERSION;
@@ -29,11 +26,6 @@ use crate::store::Store;
 
 /// The version of the storage format that etcd 3.6 reports.
 pub(crate) const STORAGE_VERSION: &str = "3.6.0";
-
-/// Size of a blob of a snapshot, etcd's.
-const SNAPSHOT_BLOB_BYTES: usize = 32 * 1024;
-/// Blobs handed to the transport before it has taken them.
-const SNAPSHOT_BLOBS_MAX: usize = 4;
 
 /// The service.
 pub(crate) struct MaintenanceService {
@@ -168,33 +160,15 @@ impl Maintenance for MaintenanceService {
         }))
     }
 
-    type SnapshotStream = ReceiverStream<Result<pb::SnapshotResponse, Status>>;
+    type SnapshotStream = Blobs;
 
-    // Differs from etcd: the blobs hold Kijabi's snapshot stream, not a bbolt file.
     async fn snapshot(
         &self,
         request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         admit(&self.store, request.metadata(), Learner::Answers)?;
-        let checkpoint = self.applier.checkpoint().await.map_err(|error| internal(&error))?;
-        let (blobs, receiver) = mpsc::channel(SNAPSHOT_BLOBS_MAX);
-        let (metrics, begun) = (Arc::clone(self.store.metrics()), clock::now());
-        tasks::blocking(move || {
-            let sent = checkpoint.open().and_then(|state| {
-                let mut total = 0;
-                kijabi_disk::snapshot::send(&state, &mut |piece| {
-                    total += piece.len() as u64;
-                    ControlFlow::Continue(())
-                })?;
-                send_blobs(&state, total, &blobs)
-            });
-            metrics.disk.snapshot_sent(begun.elapsed());
-            if let Err(error) = sent {
-                // The client may have gone; that is all there is to do for it.
-                let _ = blobs.blocking_send(Err(internal(&error)));
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        let metrics = Arc::clone(self.store.metrics());
+        Ok(Response::new(snapshot::stream(&self.applier, metrics).await?))
     }
 
     async fn move_leader(
@@ -235,51 +209,7 @@ fn is_version(text: &str) -> bool {
         && parts.iter().all(|part| part.len() < 10 && part.parse::<u32>().is_ok())
 }
 
-/// Sends the stream, padded so that its hash makes it the length that etcd's tools look for.
-fn send_blobs(
-    state: &kijabi_disk::state::State,
-    total: u64,
-    blobs: &mpsc::Sender<Result<pb::SnapshotResponse, Status>>,
-) -> Result<(), kijabi_machine::state::StateError> {
-    let padded = total.next_multiple_of(512);
-    let mut remaining = padded;
-    let mut hash = Sha256::new();
-    let mut send = |blob: Bytes| {
-        hash.update(&blob);
-        remaining -= blob.len() as u64;
-        let version = STORAGE_VERSION.to_owned();
-        let response =
-            pb::SnapshotResponse { header: None, remaining_bytes: remaining, blob, version };
-        if blobs.blocking_send(Ok(response)).is_err() {
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    };
-    let mut sent = 0;
-    let mut gone = false;
-    kijabi_disk::snapshot::send(state, &mut |mut piece| {
-        sent += piece.len() as u64;
-        while !piece.is_empty() {
-            let blob = piece.split_to(piece.len().min(SNAPSHOT_BLOB_BYTES));
-            if send(blob).is_break() {
-                gone = true;
-                return ControlFlow::Break(());
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
-    let padding = vec![0; (padded - sent) as usize];
-    if gone || (!padding.is_empty() && send(padding.into()).is_break()) {
-        return Ok(());
-    }
-    let blob = Bytes::copy_from_slice(&hash.finalize());
-    let version = STORAGE_VERSION.to_owned();
-    let last = pb::SnapshotResponse { header: None, remaining_bytes: 0, blob, version };
-    let _ = blobs.blocking_send(Ok(last));
-    Ok(())
-}
-
-fn internal(error: &dyn std::fmt::Display) -> Status {
+pub(crate) fn internal(error: &dyn std::fmt::Display) -> Status {
     tracing::error!(%error, "a maintenance request failed");
     Status::internal(format!("etcdserver: {error}"))
 }

@@ -17,8 +17,10 @@ pub(crate) mod maintenance;
 mod range;
 pub(crate) use range::complete;
 pub(crate) mod recipe;
+mod snapshot;
 pub(crate) mod watch;
 
+pub(crate) use hash::hash_kv;
 use kijabi_machine::Outcome;
 use kijabi_proto::etcdserverpb::ResponseHeader;
 use tonic::Status;
