@@ -8,7 +8,7 @@ mod caller;
 mod change;
 mod error;
 mod ranges;
-mod rows;
+pub(crate) mod rows;
 mod verdict;
 
 pub use caller::Caller;

@@ -10,11 +10,11 @@ use prost::Message as _;
 
 use crate::state::{StateBatch, StateError, StateReader, Table};
 
-const ENABLED: &[u8] = b"auth/enabled";
-const REVISION: &[u8] = b"auth/revision";
-const USERS: &[u8] = b"user/";
+pub(crate) const ENABLED: &[u8] = b"auth/enabled";
+pub(crate) const REVISION: &[u8] = b"auth/revision";
+pub(crate) const USERS: &[u8] = b"user/";
 const USERS_END: &[u8] = b"user0";
-const ROLES: &[u8] = b"role/";
+pub(crate) const ROLES: &[u8] = b"role/";
 const ROLES_END: &[u8] = b"role0";
 
 /// The auth revision of a store in which nothing about auth was ever changed.

@@ -164,6 +164,8 @@ impl Giving {
         } else if key.starts_with(REMOVED_PREFIX) {
             let member = MemberAttributes::decode(value).map_err(wrong(Bucket::MembersRemoved))?;
             self.put(Bucket::MembersRemoved, format!("{:x}", member.id), "removed");
+        } else if let Some((bucket, key)) = super::auth::give(key) {
+            self.put(bucket, key, value);
         }
         Ok(())
     }

@@ -58,6 +58,7 @@ impl Seed<'_> {
         if self.mark_compacted {
             meta::put_i64(batch, meta::COMPACT_SCHEDULED, revision);
         }
+        meta::put_i64(batch, meta::DIGEST, 0);
         meta::put_i64(batch, meta::APPLIED_INDEX, self.log_index.cast_signed());
         meta::put_i64(batch, meta::APPLIED_TERM, self.log_term.cast_signed());
         Some(revision)

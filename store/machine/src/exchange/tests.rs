@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use kijabi_proto::command::auth_change::Change;
 use kijabi_proto::command::command::Request;
-use kijabi_proto::command::{Batch, Command};
+use kijabi_proto::command::{AuthChange, AuthUserCreate, Batch, Command};
 use kijabi_proto::etcdserverpb as pb;
 
 use super::*;
@@ -55,7 +56,22 @@ fn filled() -> Arc<MemoryState> {
     let delete = pb::DeleteRangeRequest { key: b"b".as_slice().into(), ..Default::default() };
     apply(&mut machine, &state, 2, vec![put("a", "2", 9), Request::DeleteRange(delete), alarm()]);
     let compact = pb::CompactionRequest { revision: 3, physical: false };
-    apply(&mut machine, &state, 3, vec![Request::Compaction(compact)]);
+    let change = |change| Request::Auth(AuthChange { change: Some(change) });
+    let user = AuthUserCreate {
+        name: "root".into(),
+        password_hash: b"$2b$".as_slice().into(),
+        no_password: false,
+    };
+    let role = pb::AuthRoleAddRequest { name: "root".into() };
+    let grant = pb::AuthUserGrantRoleRequest { user: "root".into(), role: "root".into() };
+    let requests = vec![
+        Request::Compaction(compact),
+        change(Change::UserCreate(user)),
+        change(Change::RoleAdd(role)),
+        change(Change::UserGrantRole(grant)),
+        change(Change::Enable(pb::AuthEnableRequest {})),
+    ];
+    apply(&mut machine, &state, 3, requests);
     state
 }
 
@@ -123,6 +139,9 @@ fn a_state_given_and_taken_is_the_same_but_for_its_members() {
     assert_eq!(before.alarms(), after.alarms());
     assert_eq!(before.lease_ids(), after.lease_ids());
     assert!(after.members().is_empty());
+    assert!(after.auth().enabled());
+    assert_eq!(before.auth().revision(), after.auth().revision());
+    assert_eq!(before.auth().user_roles("root"), after.auth().user_roles("root"));
 }
 
 #[test]
@@ -170,6 +189,9 @@ fn rows_that_are_not_etcds_are_refused() {
         (Bucket::Meta, b"storageVersion", b"4.0.0", "the database is of version 4.0.0"),
         (Bucket::Meta, b"storageVersion", b"3.8.0", "the database is of version 3.8.0"),
         (Bucket::Alarm, b"\xff", b"", "bucket \"alarm\": "),
+        (Bucket::AuthUsers, b"a", b"\x0a\x01b", "record of \"a\" is another one's"),
+        (Bucket::AuthRoles, b"a", b"\xff", "bucket \"authRoles\": "),
+        (Bucket::Auth, b"authEnabled", b"2", "bucket \"auth\": authEnabled"),
     ];
     for (bucket, key, value, expected) in cases {
         let rows = vec![(bucket, key.to_vec(), value.to_vec())];

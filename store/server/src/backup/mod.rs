@@ -10,6 +10,7 @@ mod export;
 mod import;
 mod offline;
 mod replay;
+mod replay_auth;
 mod restore;
 mod snapshot_file;
 mod status;

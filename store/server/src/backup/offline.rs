@@ -24,11 +24,7 @@ use crate::metrics::Metrics;
 use crate::watch::Hub;
 
 /// Writes a snapshot of the stopped member in `data_dir` to the file `to`.
-pub fn export(
-    data_dir: &Path,
-    wal_dir: Option<PathBuf>,
-    to: &Path,
-) -> Result<Saved, BackupError> {
+pub fn export(data_dir: &Path, wal_dir: Option<PathBuf>, to: &Path) -> Result<Saved, BackupError> {
     let member = data_dir.join("member");
     if !member.join("identity").is_file() {
         return Err(BackupError::NoMember(data_dir.to_owned()));
@@ -59,7 +55,11 @@ pub fn export(
 }
 
 /// Applies what the log holds beyond the state.
-fn catch_up(state: &Arc<kijabi_disk::state::State>, home: StateHome, wal_dir: &Path) -> Result<(), BackupError> {
+fn catch_up(
+    state: &Arc<kijabi_disk::state::State>,
+    home: StateHome,
+    wal_dir: &Path,
+) -> Result<(), BackupError> {
     let settings = Settings::default();
     let machine = Machine::open(Arc::clone(state) as _, settings)?;
     let hub = Hub::new(machine.revision());

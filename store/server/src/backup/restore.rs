@@ -108,7 +108,8 @@ impl NewMember {
             ("--initial-cluster-token", &self.initial_cluster_token),
             ("--initial-advertise-peer-urls", &self.initial_advertise_peer_urls),
         ];
-        let arguments = arguments.into_iter().flat_map(|(flag, value)| [flag.into(), value.clone()]);
+        let arguments =
+            arguments.into_iter().flat_map(|(flag, value)| [flag.into(), value.clone()]);
         let nothing: [(String, String); 0] = [];
         match config::parse(arguments, nothing) {
             Ok(Parsed::Run(config)) => Ok(*config),

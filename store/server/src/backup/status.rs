@@ -142,7 +142,11 @@ impl StateReader for FileState {
                 return ControlFlow::Break(());
             }
             // A row without content only tells a revision.
-            if key < from || value.is_empty() { ControlFlow::Continue(()) } else { visit(key, value) }
+            if key < from || value.is_empty() {
+                ControlFlow::Continue(())
+            } else {
+                visit(key, value)
+            }
         });
         scanned.map_err(|error| StateError(error.to_string()))
     }

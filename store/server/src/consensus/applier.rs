@@ -24,7 +24,7 @@ use prost::Message as _;
 
 use super::types::{
     Answer, LogId, Payload, Peer, SnapshotMeta, StoredMembership, TypeConfig, decode, encode,
-    to_disk_id,
+    from_disk, to_disk_id,
 };
 use crate::apply_hooks::ApplyHooks;
 
@@ -137,19 +137,6 @@ impl Applier {
         self.state().write(&step.state)?;
         self.0.hooks.compacted(step.state.ops.len(), begun.elapsed());
         Ok(Some(step.done))
-    }
-
-    /// A copy of the state as it is now, for a backup.
-    pub(crate) async fn checkpoint(&self) -> Result<Checkpoint, StateError> {
-        // Most of it reaches the disk while entries are still being applied.
-        let state = self.state();
-        let flushed = kijabi_base::tasks::blocking(move || state.flush()).await;
-        flushed.map_err(|error| StateError(error.to_string()))??;
-        let _applying = self.0.applying.lock().await;
-        let (home, state) = (self.0.home.clone(), self.state());
-        let name = format!("backup-{}", kijabi_base::rng::positive_i64());
-        let taken = kijabi_base::tasks::blocking(move || home.checkpoint(&state, &name)).await;
-        taken.map_err(|error| StateError(error.to_string()))?
     }
 
     fn apply_entry(

@@ -21,8 +21,7 @@ pub(crate) const FIRST_ENTRY: wal::LogId = wal::LogId { term: 1, index: 1 };
 pub(crate) fn rows(members: &BTreeMap<u64, Peer>, batch: &mut StateBatch) -> io::Result<()> {
     let log_id = from_disk_id(FIRST_ENTRY);
     let voters: BTreeSet<u64> = members.keys().copied().collect();
-    let membership =
-        Membership::new(vec![voters], members.clone()).map_err(io::Error::other)?;
+    let membership = Membership::new(vec![voters], members.clone()).map_err(io::Error::other)?;
     let membership = StoredMembership::new(Some(log_id), membership);
     batch.put(Table::Meta, RAFT_APPLIED, encode(&log_id)?);
     batch.put(Table::Meta, RAFT_MEMBERSHIP, encode(&membership)?);
