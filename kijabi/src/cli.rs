@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::backup::flags as backup;
+
 /// A cluster control plane: an etcd v3 store, a Kubernetes control plane on it, and node agents.
 #[derive(Debug, Parser)]
 #[command(name = "kijabi", version, about, propagate_version = true)]
@@ -39,6 +41,13 @@ pub(crate) enum Command {
     Agent(Box<Agent>),
     /// Make load on an etcd endpoint and measure it.
     Bench(Box<kijabi_benches::load::Bench>),
+    /// Save, look at and restore snapshots of a store.
+    #[command(subcommand)]
+    Backup(backup::Backup),
+    /// Make a store member from a snapshot or a stopped member of etcd.
+    Import(backup::Import),
+    /// Write a snapshot that etcd's own tools restore.
+    Export(backup::Export),
     /// Print the administrator's kubeconfig.
     Kubeconfig(Kubeconfig),
     /// Assemble the demo web server's image and import it, or write it to a file.

@@ -4,6 +4,7 @@
 //! how a role works. A newcomer's trap: linked as `etcd` the binary is `kijabi store`, and that
 //! role reads its own arguments, because etcd's flags are not this command line's.
 
+mod backup;
 mod cli;
 mod component;
 mod demo;

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use kijabi_apiserver::ApiServer;
 
 use crate::cli::{self, Cli, Command};
-use crate::{component, demo, down, logging, up};
+use crate::{backup, component, demo, down, logging, up};
 
 /// Runs what the command line asks for.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
@@ -26,6 +26,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Scheduler(args) => component::run(|shutdown| scheduler(args, shutdown)),
         Command::ControllerManager(args) => component::run(|shutdown| controllers(args, shutdown)),
         Command::Agent(args) => component::run(|shutdown| agent::agent(*args, shutdown)),
+        Command::Backup(args) => backup::backup(args),
+        Command::Import(args) => backup::import(&args),
+        Command::Export(args) => backup::export(args),
         Command::DemoImage(args) => component::run(|_| demo_image(args)),
         Command::Bench(args) => component::run(|_| kijabi_benches::load::run(*args)),
         Command::Store | Command::Kubeconfig(_) => unreachable!("handled above"),
