@@ -81,12 +81,12 @@ fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
             cells.max().unwrap_or(0).max(head.len())
         })
         .collect();
-    let line: String = widths.iter().map(|width| format!("+{}", "-".repeat(width + 2))).collect();
+    let dashes: Vec<String> = widths.iter().map(|width| "-".repeat(width + 2)).collect();
+    let line = format!("+{}+\n", dashes.join("+"));
     let row = |cells: &[String]| -> String {
         let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("| {cell:<width$} "));
         cells.collect::<String>() + "|\n"
     };
-    let line = line + "+\n";
     let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
     let body: String = rows.iter().map(|cells| row(cells)).collect();
     format!("{line}{}{line}{body}{line}", row(&heads))

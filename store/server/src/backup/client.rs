@@ -16,7 +16,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 use tonic::{Request, Status};
 
-use super::snapshot_file::{HASH_BYTES, hash_of};
+use super::snapshot_file::{HASH_BYTES, hash_of, hex};
 use super::{BackupError, FileStatus, HashCheck, SnapshotFile};
 
 /// A member to ask, and as whom.
@@ -117,8 +117,7 @@ pub(super) fn finish(
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))?;
     }
-    let sha256 = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Saved { status, sha256 })
+    Ok(Saved { status, sha256: hex(&hash) })
 }
 
 /// Receives the database without its hash, which is checked.

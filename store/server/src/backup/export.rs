@@ -88,10 +88,13 @@ pub(crate) fn write_database(state: &State, file: File) -> Result<Database, Writ
     Ok(Database { file, bytes, revision: giving.revision() })
 }
 
+/// What takes each pair of a table.
+type Put<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), WriteError> + 'a;
+
 fn copy(
     view: &kijabi_disk::state::StateView<'_>,
     table: Table,
-    put: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), WriteError>,
+    put: &mut Put<'_>,
 ) -> Result<(), WriteError> {
     let mut failed = None;
     view.scan(table, &mut |key, value| match put(key, value) {

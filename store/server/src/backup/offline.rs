@@ -64,7 +64,7 @@ fn catch_up(
     let machine = Machine::open(Arc::clone(state) as _, settings)?;
     let hub = Hub::new(machine.revision());
     let machine = Arc::new(RwLock::new(machine));
-    let metrics = Arc::new(Metrics::new(0, ETCD_VERSION, 0));
+    let metrics = Arc::new(Metrics::of(0, ETCD_VERSION, 0, &[], false));
     let hooks = ApplyHooks::new(clock::now(), hub, metrics);
     let applier = Applier::new(machine, Arc::clone(state), home, settings, hooks);
     let wal = Wal::open(Arc::new(RealVfs), wal_dir, WalOptions::default())?;

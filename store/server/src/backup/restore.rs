@@ -20,6 +20,7 @@ use kijabi_machine::{Machine, Settings};
 use sha2::{Digest as _, Sha256};
 
 use super::import::{Filled, fill};
+use super::snapshot_file::hex;
 use super::{BackupError, Source};
 use crate::config::{self, Config, Parsed};
 use crate::consensus::{Peer, seed};
@@ -181,7 +182,7 @@ impl NewMember {
         }
         hash.update(self.bump_revision.to_le_bytes());
         hash.update([u8::from(self.mark_compacted)]);
-        Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&hash.finalize()[..16]))
     }
 
     /// Writes the beginning of the new cluster. Returns the revision and the compacted one.

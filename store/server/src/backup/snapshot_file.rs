@@ -34,6 +34,9 @@ pub struct SnapshotFile {
     buckets: Vec<(Bucket, bbolt::Bucket)>,
 }
 
+/// What a walk calls with each key and value, until it fails.
+type TryVisit<'a, E> = dyn FnMut(&[u8], &[u8]) -> Result<(), E> + 'a;
+
 pub(super) const HASH_BYTES: u64 = 32;
 const SECTOR_BYTES: u64 = 512;
 /// More than etcd ever had.
@@ -115,7 +118,7 @@ impl SnapshotFile {
     pub(super) fn try_scan<E: Into<ScanError>>(
         &self,
         bucket: Bucket,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>,
+        visit: &mut TryVisit<'_, E>,
     ) -> Result<(), BackupError> {
         let mut failed = None;
         self.scan(bucket, &mut |key, value| match visit(key, value) {
@@ -176,7 +179,7 @@ pub(super) fn hash_of(file: &mut File, bytes: u64) -> std::io::Result<[u8; 32]> 
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
 
     bytes.iter().fold(String::new(), |mut text, byte| {
