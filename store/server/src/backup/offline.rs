@@ -21,6 +21,7 @@ use crate::apply_hooks::ApplyHooks;
 use crate::config::ETCD_VERSION;
 use crate::consensus::Applier;
 use crate::metrics::Metrics;
+use crate::outcomes::Outcomes;
 use crate::watch::Hub;
 
 /// Writes a snapshot of the stopped member in `data_dir` to the file `to`.
@@ -65,7 +66,7 @@ fn catch_up(
     let hub = Hub::new(machine.revision());
     let machine = Arc::new(RwLock::new(machine));
     let metrics = Arc::new(Metrics::of(0, ETCD_VERSION, 0, &[], false));
-    let hooks = ApplyHooks::new(clock::now(), hub, metrics);
+    let hooks = ApplyHooks::new(clock::now(), hub, 0, Outcomes::new(0, 0), metrics);
     let applier = Applier::new(machine, Arc::clone(state), home, settings, hooks);
     let wal = Wal::open(Arc::new(RealVfs), wal_dir, WalOptions::default())?;
     let caught_up = applier.catch_up(&wal);

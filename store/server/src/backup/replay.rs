@@ -31,7 +31,7 @@ pub(super) fn replay(wal: &EtcdWal, state: &Arc<State>) -> Result<u64, BackupErr
         // What etcd 2 wrote is no such request; all it can be is what a member says of itself.
         let Ok(request) = InternalRequest::decode(entry.data) else { continue };
         let Some(command) = command(request, entry.index)? else { continue };
-        let batch = Batch { commands: vec![command] };
+        let batch = Batch { commands: vec![command], ..Batch::default() };
         let applied = machine.apply(0, entry.index, entry.term, &batch)?;
         state.write(&applied.state)?;
     }

@@ -82,11 +82,6 @@ impl Applier {
         Arc::clone(&self.0.state.read())
     }
 
-    /// The folder of the states.
-    pub(crate) fn home(&self) -> StateHome {
-        self.0.home.clone()
-    }
-
     /// Applies the entries of the log that are known to be committed, without Raft: for a member
     /// that does not run.
     pub(crate) fn catch_up(&self, wal: &Wal) -> io::Result<()> {

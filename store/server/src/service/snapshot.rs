@@ -38,7 +38,7 @@ static STREAMS: LazyLock<Arc<Semaphore>> =
 pub(crate) async fn stream(applier: &Applier, metrics: Arc<Metrics>) -> Result<Blobs, Status> {
     let room = Arc::clone(&STREAMS).try_acquire_owned();
     let room = room.map_err(|_full| Status::from(Error::TooManyRequests))?;
-    let (state, home) = (applier.state(), applier.home());
+    let (state, home) = (applier.state(), applier.home().clone());
     let database = tasks::blocking(move || -> Result<_, String> {
         let file = home.scratch().map_err(|error| error.to_string())?;
         write_database(&state, file).map_err(|error| error.to_string())
