@@ -18,7 +18,7 @@ use parking_lot::RwLock;
 use super::client::{Saved, finish};
 use super::{BackupError, write_database};
 use crate::apply_hooks::ApplyHooks;
-use crate::config::ETCD_VERSION;
+use crate::config::{Config, ETCD_VERSION};
 use crate::consensus::Applier;
 use crate::metrics::Metrics;
 use crate::outcomes::Outcomes;
@@ -65,7 +65,7 @@ fn catch_up(
     let machine = Machine::open(Arc::clone(state) as _, settings)?;
     let hub = Hub::new(machine.revision());
     let machine = Arc::new(RwLock::new(machine));
-    let metrics = Arc::new(Metrics::of(0, ETCD_VERSION, 0, &[], false));
+    let metrics = Arc::new(Metrics::of(0, ETCD_VERSION, &Config::default(), &[]));
     let hooks = ApplyHooks::new(clock::now(), hub, 0, Outcomes::new(0, 0), metrics);
     let applier = Applier::new(machine, Arc::clone(state), home, settings, hooks);
     let wal = Wal::open(Arc::new(RealVfs), wal_dir, WalOptions::default())?;
