@@ -1,14 +1,14 @@
 //! `kijabi store`, and the whole binary when it is linked as `etcd`.
 //!
 //! Owns: exit codes and signals of a member that runs alone. Must not know: what the flags mean. A
-//! newcomer's trap: an unknown flag is exit code 2, a member that cannot start is 1, as with etcd.
+//! newcomer's trap: settings that cannot work are exit code 2, a member that cannot start is 1.
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use kijabi_server::Member;
+use kijabi_server::{Member, StartError};
 use kijabi_server::config::{self, Config, Parsed};
 
 use crate::component;
@@ -31,7 +31,8 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kijabi store: {error:#}");
-            ExitCode::from(1)
+            let usage = error.downcast_ref::<StartError>().is_some_and(StartError::is_usage);
+            ExitCode::from(if usage { 2 } else { 1 })
         }
     }
 }
@@ -47,6 +48,7 @@ fn run(config: Config) -> anyhow::Result<()> {
     kijabi_server::logging::init(&config);
     component::run(|shutdown| async move {
         let member = Member::start(config).await?;
+        kijabi_server::notify::ready(std::env::var_os("NOTIFY_SOCKET").as_deref());
         let ended = tokio::select! {
             () = shutdown.wait() => Ok(()),
             ended = member.wait() => ended.context("the member stopped itself"),

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use kijabi_server::config::{Parsed, VERSION_TEXT, help_text, parse};
-use kijabi_server::{Member, logging};
+use kijabi_server::{Member, logging, notify};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -28,9 +28,10 @@ async fn main() -> ExitCode {
         Ok(member) => member,
         Err(error) => {
             eprintln!("{error}");
-            return ExitCode::from(1);
+            return ExitCode::from(if error.is_usage() { 2 } else { 1 });
         }
     };
+    notify::ready(std::env::var_os("NOTIFY_SOCKET").as_deref());
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .expect("signals can be handled");
     tokio::select! {

@@ -38,3 +38,15 @@ pub(crate) const SNAPSHOT_PARTS_AHEAD_MAX: usize = 4;
 pub(crate) const FORWARDED_BATCHES_MAX: usize = 256;
 /// Batches of this member whose fate is not known yet. The one after waits.
 pub(crate) const UNRESOLVED_BATCHES_MAX: usize = 1_024;
+/// Largest file of a certificate, a key, an authority or a revocation list.
+pub(crate) const TLS_FILE_BYTES_MAX: u64 = 16 << 20;
+/// TLS handshakes of one listener under way at once; the oldest gives way to one more.
+pub(crate) const HANDSHAKES_MAX: usize = 1_024;
+/// Bytes of the headers of one HTTP/2 request.
+pub(crate) const H2_HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Streams that a client opened and reset before they were looked at.
+pub(crate) const H2_PENDING_RESETS_MAX: usize = 20;
+/// Streams that were reset because of what the client did on them.
+pub(crate) const H2_RESETS_BY_ERROR_MAX: usize = 1_024;
+/// Bytes of answers on one HTTP/2 stream that the client has not taken yet.
+pub(crate) const H2_SEND_BUFFER_BYTES: usize = 400 << 10;

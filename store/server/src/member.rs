@@ -34,8 +34,9 @@ use crate::metrics::Metrics;
 use crate::outcomes::Outcomes;
 use crate::peer::connect::{self, Patience};
 use crate::peer::{Contact, PeerPort, Peers, Route};
+use crate::ports::{PortError, Ports, hosts};
 use crate::propose::Carrier;
-use crate::serve::{self, Bound, Clients, Endpoints, Grpc, ListenError, Role, Service};
+use crate::serve::{self, Bound, ClientTls, Clients, Endpoints, Grpc};
 use crate::store::{Standing, Store, StoreParts};
 use crate::watch::Hub;
 use crate::{barrier, propose};
@@ -45,12 +46,22 @@ use crate::{barrier, propose};
 #[error(transparent)]
 pub struct StartError(#[from] Cause);
 
+impl StartError {
+    /// Whether somebody must change the settings before another try: exit code 2.
+    // Differs from etcd: its exit code is 1, too, for what its flags could have told.
+    pub fn is_usage(&self) -> bool {
+        matches!(self.0, Cause::Port(_) | Cause::Identity(IdentityError::Config(_)))
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Cause {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     #[error(transparent)]
-    Listen(#[from] ListenError),
+    Port(#[from] PortError),
+    #[error("failed to mlock: {0}")]
+    Memory(std::io::Error),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -66,6 +77,8 @@ enum Cause {
 /// A running member. Dropping it does not stop it: call [`Member::shutdown`].
 pub struct Member {
     client_addrs: Vec<SocketAddr>,
+    monitoring_addrs: Vec<SocketAddr>,
+    peer_addrs: Vec<SocketAddr>,
     client_urls: Vec<String>,
     shutdown: Shutdown,
     fatal: Fatal,
@@ -99,6 +112,16 @@ impl Member {
     /// The TCP addresses it listens on for clients, with the ports the system chose.
     pub fn client_addrs(&self) -> &[SocketAddr] {
         &self.client_addrs
+    }
+
+    /// The TCP addresses it listens on for other members.
+    pub fn peer_addrs(&self) -> &[SocketAddr] {
+        &self.peer_addrs
+    }
+
+    /// The TCP addresses of `--listen-metrics-urls`.
+    pub fn monitoring_addrs(&self) -> &[SocketAddr] {
+        &self.monitoring_addrs
     }
 
     /// The URLs it listens on for clients.
@@ -162,36 +185,37 @@ async fn stop(parts: Parts) {
 
 async fn start(config: Config) -> Result<Member, Cause> {
     let data = DataDir::open(&config.data_dir)?;
-    let ports = Ports::bind(&config).await?;
+    raise_descriptor_limit();
+    if config.memory_lock {
+        lock_memory()?;
+    }
+    let mut ports = Ports::bind(&config).await?;
     let opened = open(Arc::new(config), data).await?;
     let config = Arc::clone(&opened.config);
     let (shutdown, fatal, identity) = (Shutdown::new(), Fatal::new(), opened.identity);
     let (mut parts, core) = run_core(opened, &shutdown, &fatal);
-    let client_urls: Vec<String> = ports.clients.iter().map(Bound::url).collect();
+    let client_urls: Vec<String> = ports.clients().map(Bound::url).collect();
+    let monitoring_addrs = ports.monitoring().filter_map(Bound::address).collect();
+    let peer_addrs = ports.members().filter_map(Bound::address).collect();
     // The other members first: without them there may be no leader.
     let endpoints = Arc::new(Endpoints::new(
         core.store.clone(),
         Arc::clone(&core.metrics),
         Arc::clone(core.hub.tally()),
     ));
-    let peers = Role::Members(core.peers.clone());
-    let stop_peers = parts.peer_stop.clone();
-    parts.peer_servers = serve_all(ports.members, peers, &endpoints, &core.store, &stop_peers);
-    let (monitoring, store) = (Role::Monitoring, &core.store);
-    parts.servers = serve_all(ports.monitoring, monitoring, &endpoints, store, &shutdown);
+    let (peers, stop_peers) = (core.peers.clone(), parts.peer_stop.clone());
+    parts.peer_servers = ports.serve_members(&config, peers, &endpoints, &stop_peers);
+    parts.servers = ports.serve_monitoring(&config, &endpoints, &shutdown);
     if let Err(error) = announce(&core.store, &config, &client_urls).await {
         shutdown.trigger();
         stop(parts).await;
         return Err(Cause::NotReady(error));
     }
-    let client_addrs = ports.clients.iter().filter_map(Bound::address).collect();
+    let client_addrs = ports.clients().filter_map(Bound::address).collect();
     let Core { store, hub, applier, size, metrics, .. } = core;
     let grpc = Grpc::new(&store, hub, applier, size, metrics);
-    let clients = Role::Clients(Box::new(Clients::new(grpc, &config, &shutdown)));
-    parts.servers.extend(serve_all(ports.clients, clients, &endpoints, &store, &shutdown));
-    for url in &client_urls {
-        tracing::info!(address = %url, "serving client traffic");
-    }
+    let clients = Box::new(Clients::new(grpc, &config, &shutdown));
+    parts.servers.extend(ports.serve_clients(&config, clients, &endpoints, &shutdown));
     tracing::info!(
         name = %config.name,
         member_id = %format_args!("{:x}", identity.member_id),
@@ -200,7 +224,34 @@ async fn start(config: Config) -> Result<Member, Cause> {
     );
     let parts = Mutex::new(Some(parts));
     let stopped = watch::Sender::new(false);
-    Ok(Member { client_addrs, client_urls, shutdown, fatal, stopped, parts })
+    Ok(Member {
+        client_addrs,
+        monitoring_addrs,
+        peer_addrs,
+        client_urls,
+        shutdown,
+        fatal,
+        stopped,
+        parts,
+    })
+}
+
+/// Each connection is a descriptor; like Go's runtime, take all there may be.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "the limit of descriptors was not raised");
+        }
+    }
+}
+
+fn lock_memory() -> Result<(), Cause> {
+    use rustix::mm::{MlockAllFlags, mlockall};
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE)
+        .map_err(|error| Cause::Memory(error.into()))
 }
 
 /// What is on disk, opened, and Raft running on it.
@@ -226,7 +277,7 @@ async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
     let members = identity::first_members(&config)?;
     let identity = identity::establish(&dir, &config, &members)?;
     let patience = Patience { connect: config.election_timeout, silence: config.election_timeout };
-    let peers = Peers::new(identity, connect::plain(), patience);
+    let peers = Peers::new(identity, connect::dial(peer_tls(&config)?), patience);
     if !identity::is_kept(&dir) {
         let limit = config.election_timeout;
         identity::check_first_start(identity, &members, &peers, limit).await?;
@@ -366,44 +417,14 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
     (parts, Core { store, hub, applier, size, peers, metrics })
 }
 
-/// The bound listeners.
-struct Ports {
-    clients: Vec<Bound>,
-    monitoring: Vec<Bound>,
-    members: Vec<Bound>,
-}
-
-impl Ports {
-    async fn bind(config: &Config) -> Result<Self, ListenError> {
-        Ok(Self {
-            members: bind_all(&config.listen_peer_urls).await?,
-            clients: bind_all(&config.listen_client_urls).await?,
-            monitoring: bind_all(&config.listen_metrics_urls).await?,
-        })
+/// TLS of connections to other members, if there are certificates for it.
+fn peer_tls(config: &Config) -> Result<Option<Arc<ClientTls>>, Cause> {
+    if config.peer_tls.is_empty() {
+        return Ok(None);
     }
-}
-
-/// Serves `role` on each of the ports.
-fn serve_all(
-    ports: Vec<Bound>,
-    role: Role,
-    endpoints: &Arc<Endpoints>,
-    store: &Store,
-    shutdown: &Shutdown,
-) -> Vec<JoinHandle<()>> {
-    let max_concurrent_streams = store.config().max_concurrent_streams;
-    let service = Service { role, endpoints: Arc::clone(endpoints), max_concurrent_streams };
-    let serve =
-        |bound| tasks::spawn("server", serve::run(bound, service.clone(), shutdown.clone()));
-    ports.into_iter().map(serve).collect()
-}
-
-async fn bind_all(urls: &[String]) -> Result<Vec<Bound>, ListenError> {
-    let mut bound = Vec::with_capacity(urls.len());
-    for url in urls {
-        bound.push(serve::bind(url).await?);
-    }
-    Ok(bound)
+    let hosts = hosts(&config.listen_peer_urls.iter().collect::<Vec<_>>());
+    let tls = ClientTls::new(&config.peer_tls, &config.tls, &config.data_dir, &hosts);
+    Ok(Some(Arc::new(tls.map_err(PortError::Tls)?)))
 }
 
 fn open_wal(dir: &Path, metrics: &Arc<Metrics>) -> Result<Wal, WalError> {
@@ -476,6 +497,8 @@ mod tests {
     async fn a_member_that_was_stopped_has_not_failed_whatever_its_parts_said() {
         let member = Member {
             client_addrs: Vec::new(),
+            monitoring_addrs: Vec::new(),
+            peer_addrs: Vec::new(),
             client_urls: Vec::new(),
             shutdown: Shutdown::new(),
             fatal: Fatal::new(),

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::limits::{PEER_MESSAGE_BYTES_MAX, PEER_SEND_QUEUE_MAX};
+use crate::serve::ClientTls;
 
 /// A connected byte stream, whatever is under it.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -27,12 +28,17 @@ type Connected = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send
 /// How a peer URL becomes a byte stream.
 pub(crate) type Dial = Arc<dyn Fn(String) -> Connected + Send + Sync>;
 
-/// Dials TCP; the member's only way as long as it has no certificates.
-pub(crate) fn plain() -> Dial {
-    Arc::new(|url| Box::pin(dial_plain(url)))
+/// Dials TCP, and `https` with the member's certificates.
+pub(crate) fn dial(tls: Option<Arc<ClientTls>>) -> Dial {
+    Arc::new(move |url| Box::pin(connect(url, tls.clone())))
 }
 
-async fn dial_plain(url: String) -> io::Result<Box<dyn Stream>> {
+async fn connect(url: String, tls: Option<Arc<ClientTls>>) -> io::Result<Box<dyn Stream>> {
+    if let Some(tls) = tls
+        && url.starts_with("https://")
+    {
+        return Ok(Box::new(tls.connect(&url).await?));
+    }
     let Some(address) = url.strip_prefix("http://") else {
         let what = format!("{url}: a peer URL of this kind needs TLS settings");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));

@@ -7,6 +7,7 @@
 mod access;
 mod authority;
 mod clients;
+mod connection;
 mod counted;
 pub(crate) mod gateway;
 mod grpc;
@@ -14,38 +15,34 @@ mod health;
 mod http;
 mod listener;
 mod refusal;
+mod tls;
 
 pub(crate) use clients::Clients;
 pub(crate) use grpc::Grpc;
 pub(crate) use http::Endpoints;
-pub(crate) use listener::{Bound, ListenError, Peer, bind};
+pub(crate) use listener::{Bound, ListenError, bind, is_secure};
+#[allow(unused_imports, reason = "for authentication")]
+pub(crate) use tls::PeerIdentity;
+pub(crate) use tls::{ClientTls, ServerTls, Side, TlsError};
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::{Response, StatusCode};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use kijabi_base::limits::CLIENT_CONNECTIONS_MAX;
 use kijabi_base::tasks::{self, Shutdown};
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 
-use authority::Lenient;
-
+use crate::config::KeepAlive;
 use crate::peer::PeerPort;
+use tls::Handshakes;
 
 /// How long connections may finish what they are doing when the member stops.
 const DRAIN: Duration = Duration::from_secs(3);
-/// Time a client has for the head of an HTTP/1.1 request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// HTTP/2 flow control: room for one large request on a stream, and for several on a connection.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-/// etcd's keep-alive of idle connections.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2 * 3600);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Descriptors kept for files and other members.
+const RESERVED_DESCRIPTORS: usize = 150;
 
 /// Whom a port is for.
 #[derive(Clone)]
@@ -65,14 +62,45 @@ pub(crate) struct Service {
     pub(crate) role: Role,
     /// Plain HTTP.
     pub(crate) endpoints: Arc<Endpoints>,
+    /// Which protocols the port takes.
+    pub(crate) protocols: Protocols,
     /// Most streams on one connection.
     pub(crate) max_concurrent_streams: u32,
+    /// How idle connections are kept.
+    pub(crate) keep_alive: KeepAlive,
+}
+
+/// Which protocols a port takes (`--listen-client-http-urls` parts them).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocols {
+    Both,
+    GrpcOnly,
+    HttpOnly,
+}
+
+/// How a request came in.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    /// With TLS.
+    secure: bool,
 }
 
 impl Service {
-    async fn answer(&self, request: ::http::Request<Incoming>) -> ::http::Response<Body> {
+    async fn answer(&self, request: ::http::Request<Incoming>, arrival: Arrival) -> Response<Body> {
+        let taken = match self.protocols {
+            Protocols::Both => true,
+            Protocols::GrpcOnly => Grpc::is_for(&request),
+            Protocols::HttpOnly => !Grpc::is_for(&request),
+        };
+        if !taken {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return response;
+        }
         match &self.role {
-            Role::Clients(clients) => clients.answer(request, &self.endpoints, false).await,
+            Role::Clients(clients) => {
+                clients.answer(request, &self.endpoints, arrival.secure).await
+            }
             Role::Monitoring => {
                 let uri = request.uri();
                 self.endpoints.answer(request.method(), uri.path(), uri.query()).await
@@ -85,7 +113,9 @@ impl Service {
 
 /// Accepts until the member stops, then lets open connections finish.
 pub(crate) async fn run(bound: Bound, service: Service, shutdown: Shutdown) {
-    let slots = Arc::new(Semaphore::new(CLIENT_CONNECTIONS_MAX));
+    let most = connections_max();
+    let slots = Arc::new(Semaphore::new(most));
+    let (bound, handshakes) = (Arc::new(bound), Handshakes::default());
     // Ends connections that do not end by themselves.
     let cut = Shutdown::new();
     loop {
@@ -93,8 +123,8 @@ pub(crate) async fn run(bound: Bound, service: Service, shutdown: Shutdown) {
             () = shutdown.wait() => break,
             accepted = bound.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok(stream) => stream,
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, or a connection that was reset before it was accepted.
                 tracing::warn!(%error, "a connection was not accepted");
@@ -103,50 +133,29 @@ pub(crate) async fn run(bound: Bound, service: Service, shutdown: Shutdown) {
             }
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            tracing::warn!(limit = CLIENT_CONNECTIONS_MAX, "too many connections; one was closed");
+            tracing::warn!(limit = most, "too many connections; one was closed");
             continue;
         };
         let (service, shutdown) = (service.clone(), shutdown.clone());
-        let serving = connection(stream, service, shutdown);
+        let (tls, handshakes) = (bound.tls().cloned(), handshakes.clone());
         tasks::spawn_until("connection", cut.clone(), async move {
-            serving.await;
+            let tls = tls.as_deref();
+            connection::serve(stream, remote, tls, &handshakes, service, shutdown).await;
             drop(slot);
         });
     }
     // Taking all slots is waiting for all connections.
-    let all = u32::try_from(CLIENT_CONNECTIONS_MAX).unwrap_or(u32::MAX);
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
     if tokio::time::timeout(DRAIN, slots.acquire_many(all)).await.is_err() {
         cut.trigger();
         let _ = slots.acquire_many(all).await;
     }
 }
 
-async fn connection(stream: Peer, service: Service, shutdown: Shutdown) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(service.max_concurrent_streams)
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-    let answer = hyper::service::service_fn(move |request| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(service.answer(request).await) }
-    });
-    let serving =
-        builder.serve_connection_with_upgrades(TokioIo::new(Lenient::new(stream)), answer);
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = shutdown.wait() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended with an error");
-    }
+/// Connections of one listener: what the descriptors allow, with some left for files.
+fn connections_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let descriptors = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let left = descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(RESERVED_DESCRIPTORS);
+    left.min(CLIENT_CONNECTIONS_MAX)
 }

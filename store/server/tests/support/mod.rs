@@ -7,6 +7,9 @@
 #![allow(unreachable_pub, reason = "it is a module of several tests")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+pub(crate) mod authority;
+pub(crate) mod secure;
+
 use std::net::TcpListener;
 use std::time::Duration;
 

@@ -12,6 +12,7 @@ mod hpack;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,6 +24,9 @@ const FRAME_HEAD_BYTES: usize = 9;
 const HEADERS: u8 = 1;
 /// Larger frames are refused by the library, whatever they hold.
 const FRAME_BYTES_MAX: usize = 16_384;
+/// Time a client has to say which protocol it speaks: to begin a request of HTTP/1.1, whose own
+/// timeout follows, or to send the first frame of HTTP/2.
+const FIRST_WORDS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes read at once while frames are looked at.
 const READ_BYTES: usize = 4_096;
 
@@ -34,11 +38,27 @@ pub(super) struct Lenient<S> {
     /// Ready to be read.
     output: BytesMut,
     ended: bool,
+    /// Runs out if the client stays silent.
+    patience: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl<S> Lenient<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, filter: Filter::default(), output: BytesMut::new(), ended: false }
+        let patience = Some(Box::pin(tokio::time::sleep(FIRST_WORDS_TIMEOUT)));
+        let (filter, output) = (Filter::default(), BytesMut::new());
+        Self { stream, filter, output, ended: false, patience }
+    }
+
+    /// Whether the client has been silent for too long.
+    fn poll_patience(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if self.filter.has_spoken() {
+            self.patience = None;
+        }
+        let Some(patience) = &mut self.patience else { return Ok(()) };
+        if patience.as_mut().poll(context).is_ready() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the client says nothing"));
+        }
+        Ok(())
     }
 }
 
@@ -49,6 +69,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lenient<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.poll_patience(context)?;
         while this.output.is_empty() {
             if this.ended || this.filter.is_done() {
                 return Pin::new(&mut this.stream).poll_read(context, buffer);
@@ -113,8 +134,8 @@ enum State {
     /// The connection's first bytes.
     #[default]
     Preface,
-    /// Between two frames; whether a head was cut already.
-    Frames { cut: bool },
+    /// Between two frames; whether a head was cut already, and whether there was no frame yet.
+    Frames { cut: bool, first: bool },
     /// Inside a frame that does not matter.
     Skip { bytes: usize, cut: bool },
     /// Nothing needs to be looked at any more.
@@ -124,6 +145,11 @@ enum State {
 impl Filter {
     fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
+    }
+
+    /// Whether it is clear which protocol the client speaks.
+    fn has_spoken(&self) -> bool {
+        !matches!(self.state, State::Preface | State::Frames { cut: false, first: true })
     }
 
     /// What was read and not passed on.
@@ -155,11 +181,11 @@ impl Filter {
                     return false;
                 }
                 output.unsplit(self.input.split_to(length));
-                self.state = State::Frames { cut: false };
+                self.state = State::Frames { cut: false, first: true };
                 true
             }
             State::Skip { bytes: 0, cut } => {
-                self.state = State::Frames { cut };
+                self.state = State::Frames { cut, first: false };
                 true
             }
             State::Skip { bytes, cut } => {
@@ -168,7 +194,7 @@ impl Filter {
                 self.state = State::Skip { bytes: bytes - length, cut };
                 length > 0
             }
-            State::Frames { cut } => self.frame(cut, output),
+            State::Frames { cut, .. } => self.frame(cut, output),
         }
     }
 
@@ -196,12 +222,12 @@ impl Filter {
                 output.extend_from_slice(&length.to_be_bytes()[1..]);
                 output.extend_from_slice(&frame[3..FRAME_HEAD_BYTES]);
                 output.extend_from_slice(&payload);
-                self.state = State::Frames { cut: true };
+                self.state = State::Frames { cut: true, first: false };
             }
             None => {
                 output.unsplit(frame);
                 // A client that does it right once does it right always.
-                self.state = if cut { State::Frames { cut } } else { State::Done };
+                self.state = if cut { State::Frames { cut, first: false } } else { State::Done };
             }
         }
         true

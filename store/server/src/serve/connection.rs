@@ -1,0 +1,102 @@
+//! One connection, from its first byte to its last.
+//!
+//! Owns: the handshake, the protocol's bounds, who the client is. Must not know: what is asked. A
+//! newcomer's trap: until a client has said which protocol it speaks no other timeout runs, so
+//! `Lenient` has one of its own.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use kijabi_base::tasks::Shutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::authority::Lenient;
+use super::listener::Peer;
+use super::tls::{self, Handshakes, PeerIdentity, ServerTls};
+use super::{Arrival, Service};
+use crate::limits::{
+    H2_HEADER_BYTES_MAX, H2_PENDING_RESETS_MAX, H2_RESETS_BY_ERROR_MAX, H2_SEND_BUFFER_BYTES,
+};
+
+/// Time a client has for the head of an HTTP/1.1 request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// HTTP/2 flow control: room for one large request on a stream, and for several on a connection.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// Serves a connection until its end, or until the member stops.
+pub(super) async fn serve(
+    stream: Peer,
+    remote: Option<SocketAddr>,
+    tls: Option<&ServerTls>,
+    handshakes: &Handshakes,
+    service: Service,
+    shutdown: Shutdown,
+) {
+    let Some(tls) = tls else {
+        let arrival = Arrival { secure: false };
+        return speak(stream, arrival, None, service, shutdown).await;
+    };
+    let shaken = tokio::select! {
+        () = shutdown.wait() => return,
+        shaken = tls::accept(tls, stream, remote, handshakes) => shaken,
+    };
+    if let Some((stream, identity)) = shaken {
+        speak(stream, Arrival { secure: true }, identity, service, shutdown).await;
+    }
+}
+
+async fn speak<S>(
+    stream: S,
+    arrival: Arrival,
+    identity: Option<PeerIdentity>,
+    service: Service,
+    shutdown: Shutdown,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let builder = builder(&service);
+    let answer = hyper::service::service_fn(move |mut request: http::Request<_>| {
+        if let Some(identity) = &identity {
+            request.extensions_mut().insert(identity.clone());
+        }
+        let service = service.clone();
+        async move { Ok::<_, Infallible>(service.answer(request, arrival).await) }
+    });
+    let stream = TokioIo::new(Lenient::new(stream));
+    let serving = builder.serve_connection_with_upgrades(stream, answer);
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.wait() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+fn builder(service: &Service) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let keep_alive = service.keep_alive;
+    let pings = !keep_alive.interval.is_zero() && !keep_alive.timeout.is_zero();
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(service.max_concurrent_streams)
+        .max_header_list_size(H2_HEADER_BYTES_MAX)
+        .max_pending_accept_reset_streams(H2_PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(H2_RESETS_BY_ERROR_MAX)
+        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
+        .keep_alive_interval(pings.then_some(keep_alive.interval))
+        .keep_alive_timeout(keep_alive.timeout);
+    builder
+}
