@@ -132,12 +132,7 @@ impl Machine {
 
     /// Whether the caller may keep a lease alive: it may write all the lease's keys.
     pub fn permit_lease_renew(&self, caller: &Caller, id: LeaseId) -> Result<(), Error> {
-        Ok(self.auth.permit_lease_write(&self.leases, caller, id)?)
-    }
-
-    /// Whether the caller may see a lease's keys.
-    pub fn permit_lease_keys(&self, caller: &Caller, id: LeaseId) -> Result<(), Error> {
-        Ok(self.auth.permit_lease_read(&self.leases, caller, id)?)
+        Ok(self.auth.permit_lease(&self.leases, caller, id)?)
     }
 
     /// Whether the caller may see which leases there are: it may read the keys of all.

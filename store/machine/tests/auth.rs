@@ -291,7 +291,10 @@ fn a_lease_belongs_to_those_who_may_write_all_its_keys() {
     let id = kijabi_machine::LeaseId;
     assert!(machine.permit_lease_renew(&alice, id(7)).is_ok());
     assert!(machine.permit_lease_renew(&alice, id(8)).is_err());
-    assert!(machine.permit_lease_keys(&alice, id(8)).is_err());
+    let auth = machine.auth();
+    assert!(auth.permit_keys(&alice, [&b"a"[..]]).is_ok());
+    assert!(auth.permit_keys(&alice, [&b"a"[..], b"z"]).is_err());
+    assert!(auth.permit_keys(&root, [&b"a"[..], b"z"]).is_ok());
     assert!(machine.permit_lease_ids(&alice).is_err());
     assert!(machine.permit_lease_ids(&root).is_ok());
     world.apply_as(&alice, revoke(7)).unwrap();

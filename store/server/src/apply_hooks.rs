@@ -12,6 +12,7 @@ use kijabi_machine::Applied;
 use kijabi_proto::command::Batch;
 use tokio::sync::{Notify, watch};
 
+use crate::access::Access;
 use crate::consensus::has_compaction;
 use crate::metrics::Metrics;
 use crate::outcomes::Outcomes;
@@ -28,6 +29,7 @@ pub(crate) struct ApplyHooks {
     written_bytes: Arc<AtomicU64>,
     outcomes: Outcomes,
     metrics: Arc<Metrics>,
+    access: Arc<Access>,
 }
 
 /// A snapshot that is being installed.
@@ -58,7 +60,13 @@ impl ApplyHooks {
             written_bytes: Arc::new(AtomicU64::new(0)),
             outcomes,
             metrics,
+            access: Arc::default(),
         }
+    }
+
+    /// These hooks, which also tell `access` what applied entries change for it.
+    pub(crate) fn with_access(self, access: Arc<Access>) -> Self {
+        Self { access, ..self }
     }
 
     /// Milliseconds on the member's monotonic clock.
@@ -80,6 +88,7 @@ impl ApplyHooks {
         if !applied.events.is_empty() {
             self.hub.publish(&applied.events);
         }
+        self.access.apply(&applied.auth);
         if has_compaction(&applied.outcomes) {
             self.compaction.notify_one();
         }
@@ -120,6 +129,16 @@ impl ApplyHooks {
     /// Who waits for the outcomes of which batch.
     pub(crate) fn outcomes(&self) -> &Outcomes {
         &self.outcomes
+    }
+
+    /// What is told of changes of auth.
+    pub(crate) fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access)
+    }
+
+    /// The state was read anew, and auth is on or off in it.
+    pub(crate) fn auth_read(&self, enabled: bool) {
+        self.access.set_enabled(enabled);
     }
 
     /// Follows the last applied index.

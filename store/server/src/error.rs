@@ -3,6 +3,12 @@
 //! Owns: the decisions a service can meet. Must not know: gRPC codes and texts (`status.rs`). A
 //! newcomer's trap: [`Error::Timeout`] means the outcome is unknown, not that nothing happened.
 
+impl From<kijabi_machine::AuthError> for Error {
+    fn from(error: kijabi_machine::AuthError) -> Self {
+        Self::Machine(error.into())
+    }
+}
+
 /// Why a request failed. `status.rs` maps each variant to etcd's code and text.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -24,6 +30,15 @@ pub(crate) enum Error {
     /// No answer in time: the outcome is unknown.
     #[error("request timed out")]
     Timeout,
+    /// A token that is not good, or not any more.
+    #[error("invalid auth token")]
+    InvalidAuthToken,
+    /// A new password is longer than bcrypt looks at.
+    #[error("password is too long")]
+    PasswordTooLong,
+    /// Nobody can log in here: there is no key to sign a token with.
+    #[error("tokens are only checked here")]
+    VerifyOnly,
     /// The member is stopping or has stopped.
     #[error("server stopped")]
     Stopped,

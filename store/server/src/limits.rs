@@ -50,3 +50,7 @@ pub(crate) const H2_PENDING_RESETS_MAX: usize = 20;
 pub(crate) const H2_RESETS_BY_ERROR_MAX: usize = 1_024;
 /// Bytes of answers on one HTTP/2 stream that the client has not taken yet.
 pub(crate) const H2_SEND_BUFFER_BYTES: usize = 400 << 10;
+/// Simple tokens that are good at once; with more, the one that was not used for longest is not.
+pub(crate) const SIMPLE_TOKENS_MAX: usize = 65_536;
+/// Passwords that wait to be hashed or checked; more are refused with `too many requests`.
+pub(crate) const PASSWORD_CHECKS_WAITING_MAX: usize = 256;

@@ -22,6 +22,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::access::{Access, BadTokenOptions};
 use crate::apply_hooks::ApplyHooks;
 use crate::barrier::Barrier;
 use crate::config::{Config, ETCD_VERSION};
@@ -70,6 +71,8 @@ enum Cause {
     State(#[from] StateError),
     #[error(transparent)]
     Consensus(#[from] ConsensusError),
+    #[error(transparent)]
+    Tokens(#[from] BadTokenOptions),
     #[error("the member did not become ready: {0}")]
     NotReady(Error),
 }
@@ -297,7 +300,10 @@ async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
     let (applied, term) = (machine.read().applied_index(), machine.read().applied_term());
     let outcomes = Outcomes::new(identity.member_id, term);
     let (feed, counters) = (Arc::clone(&hub), Arc::clone(&metrics));
+    let access = Arc::new(Access::new(&config)?);
+    access.set_enabled(machine.read().auth().enabled());
     let hooks = ApplyHooks::new(started, feed, applied, outcomes, counters);
+    let hooks = hooks.with_access(access);
     let applier = Applier::new(Arc::clone(&machine), state, home, settings, hooks.clone());
     let log = LogStore::new(wal.clone());
     let network = Network { peers: peers.clone(), metrics: Arc::clone(&metrics) };
@@ -388,6 +394,7 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
         started,
         carrier: carrier.clone(),
         metrics: Arc::clone(&metrics),
+        access: hooks.access(),
         shutdown: shutdown.clone(),
     });
     let batches = propose::run(proposal_queue, carrier);

@@ -90,6 +90,8 @@ etcd_errors! {
     // Not in etcd's own map of errors, which is why its text and its code are as they are.
     NoPasswordUser, Unknown,
         "auth: authentication failed, password was given for no password user";
+    PasswordTooLong, Unknown, "bcrypt: password length exceeds 72 bytes";
+    VerifyOnly, Unknown, "auth: token signing attempted with verify-only key";
     NoLeader, Unavailable, "etcdserver: no leader";
     NotLeader, FailedPrecondition, "etcdserver: not leader";
     LeaderChanged, Unavailable, "etcdserver: leader changed";
@@ -117,6 +119,17 @@ etcd_errors! {
     NoInflightDowngrade, FailedPrecondition, "etcdserver: no inflight downgrade job";
     // Differs from etcd: the code there is Unknown, on which clients give up; this state passes.
     NotPrimaryLessor, Unavailable, "not a primary lessor";
+}
+
+impl EtcdError {
+    /// The text of the whole error as Go's gRPC puts it, where etcd passes one on as a text.
+    pub fn go_text(self) -> String {
+        let code = match self.code() {
+            Code::Cancelled => "Canceled".into(),
+            code => format!("{code:?}"),
+        };
+        format!("rpc error: code = {code} desc = {}", self.text())
+    }
 }
 
 impl From<EtcdError> for Status {
@@ -185,6 +198,9 @@ impl From<&Error> for EtcdError {
             Error::NotLeader => Self::NotLeader,
             Error::LeaderChanged => Self::LeaderChanged,
             Error::Timeout => Self::Timeout,
+            Error::InvalidAuthToken => Self::InvalidAuthToken,
+            Error::PasswordTooLong => Self::PasswordTooLong,
+            Error::VerifyOnly => Self::VerifyOnly,
             Error::Stopped => Self::Stopped,
         }
     }

@@ -18,6 +18,7 @@ use parking_lot::RwLock;
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
+use crate::access::Access;
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{ANSWER_ROOM_BYTES, PROPOSAL_QUEUE_BYTES_MAX};
@@ -78,6 +79,7 @@ struct Inner {
     started: Instant,
     carrier: Carrier,
     metrics: Arc<Metrics>,
+    access: Arc<Access>,
     shutdown: Shutdown,
 }
 
@@ -95,6 +97,7 @@ pub(crate) struct StoreParts {
     pub(crate) started: Instant,
     pub(crate) carrier: Carrier,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access: Arc<Access>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -114,6 +117,7 @@ impl Store {
             started,
             carrier,
             metrics,
+            access,
             shutdown,
         } = parts;
         Self(Arc::new(Inner {
@@ -129,6 +133,7 @@ impl Store {
             started,
             carrier,
             metrics,
+            access,
             shutdown,
         }))
     }
@@ -253,6 +258,11 @@ impl Store {
         let mut compacted = self.0.compacted.clone();
         compacted.wait_for(|done| *done >= revision).await.map_err(|_| Error::Stopped)?;
         Ok(())
+    }
+
+    /// Who has logged in, and how names are proven.
+    pub(crate) fn access(&self) -> &Access {
+        &self.0.access
     }
 
     /// The configuration the member runs with.

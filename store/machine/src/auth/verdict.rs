@@ -122,31 +122,26 @@ impl Auth {
     }
 
     /// Whether the caller may change every key that hangs on a lease.
-    pub(crate) fn permit_lease_write(
-        &self,
-        leases: &Leases,
-        caller: &Caller,
-        id: LeaseId,
-    ) -> Verdict {
-        self.permit_lease(leases, caller, id, Use::Write)
-    }
-
-    /// Whether the caller may read every key that hangs on a lease.
-    pub(crate) fn permit_lease_read(
-        &self,
-        leases: &Leases,
-        caller: &Caller,
-        id: LeaseId,
-    ) -> Verdict {
-        self.permit_lease(leases, caller, id, Use::Read)
-    }
-
-    fn permit_lease(&self, leases: &Leases, caller: &Caller, id: LeaseId, how: Use) -> Verdict {
+    pub(crate) fn permit_lease(&self, leases: &Leases, caller: &Caller, id: LeaseId) -> Verdict {
         self.permit_login(caller)?;
         if self.permit_admin(caller).is_ok() || leases.keys(id).is_none_or(|keys| keys.is_empty()) {
             return Ok(());
         }
-        self.subject(caller)?.permit_lease(leases, id, how)
+        self.subject(caller)?.permit_lease(leases, id)
+    }
+
+    /// Whether the caller may read all of `keys`.
+    pub fn permit_keys<'a>(
+        &self,
+        caller: &Caller,
+        keys: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Verdict {
+        let mut keys = keys.into_iter().peekable();
+        if keys.peek().is_none() || self.permit_admin(caller).is_ok() {
+            return Ok(());
+        }
+        let subject = self.subject(caller)?;
+        keys.try_for_each(|key| subject.permit(KeyRange::One(key), Use::Read))
     }
 
     /// Whether the caller may read every key that hangs on any lease.
@@ -183,9 +178,7 @@ impl Auth {
             Request::DeleteRange(delete) => self.subject(caller)?.permit_delete(delete),
             Request::Txn(txn) => self.permit_txn(leases, caller, txn),
             Request::LeaseGrant(_) => self.permit_login(caller),
-            Request::LeaseRevoke(revoke) => {
-                self.permit_lease_write(leases, caller, LeaseId(revoke.id))
-            }
+            Request::LeaseRevoke(revoke) => self.permit_lease(leases, caller, LeaseId(revoke.id)),
             Request::Alarm(AlarmRequest { action, .. }) if *action == AlarmAction::Get as i32 => {
                 self.permit_login(caller)
             }
@@ -228,17 +221,13 @@ impl Subject<'_> {
         let key = KeyRange::One(&put.key);
         self.permit(key, Use::Write)?;
         // Who hangs a key on a lease decides when the lease's other keys go away, too.
-        self.permit_lease(leases, LeaseId(put.lease), Use::Write)?;
+        self.permit_lease(leases, LeaseId(put.lease))?;
         if put.prev_kv { self.permit(key, Use::Read) } else { Ok(()) }
     }
 
-    fn permit_lease(&self, leases: &Leases, id: LeaseId, how: Use) -> Verdict {
+    fn permit_lease(&self, leases: &Leases, id: LeaseId) -> Verdict {
         let (Self::Account(account), Some(keys)) = (self, leases.keys(id)) else { return Ok(()) };
-        let granted = match how {
-            Use::Read => &account.read,
-            Use::Write => &account.write,
-        };
-        granted.covers_all(keys).then_some(()).ok_or(AuthError::PermissionDenied)
+        account.write.covers_all(keys).then_some(()).ok_or(AuthError::PermissionDenied)
     }
 
     fn permit_delete(&self, delete: &DeleteRangeRequest) -> Verdict {

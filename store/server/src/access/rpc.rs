@@ -68,7 +68,8 @@ rpcs! {
         LeaseGrant Login;
         LeaseRevoke Keys;
         LeaseKeepAlive Keys;
-        LeaseTimeToLive Keys;
+        // The keys are decided on when they are known.
+        LeaseTimeToLive Login;
         LeaseLeases Keys;
     }
     "etcdserverpb.Cluster" {

@@ -30,6 +30,7 @@ pub use settings::{
     AutoCompaction, KeepAlive, LogSettings, Notice, Rotation, SocketOptions, TlsFiles, TlsLimits,
     TlsVersion,
 };
+pub(crate) use values::parse_duration;
 
 /// The version of etcd whose behaviour is kept, as clients see it.
 pub const ETCD_VERSION: &str = "3.6.14";

@@ -49,7 +49,7 @@ pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
 
 /// Why a text is no Go duration; the texts are Go's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum DurationError {
+pub(crate) enum DurationError {
     Invalid(String),
     NoUnit(String),
     UnknownUnit { unit: String, text: String },
@@ -71,7 +71,7 @@ impl fmt::Display for DurationError {
 
 /// A Go duration (`1h30m`, `500ms`).
 // Differs from etcd: negative durations, which Go takes and etcd then misbehaves on, are refused.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let invalid = || DurationError::Invalid(text.to_owned());
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
     if rest.is_empty() {

@@ -264,6 +264,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
             *inner.state.write() = state;
         }
         *inner.snapshot.lock() = Some((meta.clone(), snapshot));
+        inner.hooks.auth_read(inner.machine.read().auth().enabled());
         let at = meta.last_log_id.map_or((0, 0), |id| (to_disk_id(&id).term, id.index));
         inner.hooks.replaced(at, inner.machine.read().revision());
         Ok(())

@@ -9,6 +9,7 @@ use kijabi_proto::etcdserverpb::cluster_server::Cluster;
 use tonic::{Request, Response, Status};
 
 use super::guard::{Learner, admit};
+use crate::access::{self, Rpc};
 use crate::store::Store;
 
 /// The service.
@@ -50,6 +51,7 @@ impl Cluster for ClusterService {
         if request.get_ref().linearizable {
             self.store.read_barrier().await?;
         }
+        access::caller(&self.store, &request, Rpc::MemberList).await?;
         let members = member_list(&self.store);
         let header = Some(self.store.header(0));
         Ok(Response::new(pb::MemberListResponse { header, members }))
@@ -57,29 +59,33 @@ impl Cluster for ClusterService {
 
     async fn member_add(
         &self,
-        _request: Request<pb::MemberAddRequest>,
+        request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
+        access::caller(&self.store, &request, Rpc::MemberAdd).await?;
         Err(not_yet())
     }
 
     async fn member_remove(
         &self,
-        _request: Request<pb::MemberRemoveRequest>,
+        request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
+        access::caller(&self.store, &request, Rpc::MemberRemove).await?;
         Err(not_yet())
     }
 
     async fn member_update(
         &self,
-        _request: Request<pb::MemberUpdateRequest>,
+        request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        access::caller(&self.store, &request, Rpc::MemberUpdate).await?;
         Err(not_yet())
     }
 
     async fn member_promote(
         &self,
-        _request: Request<pb::MemberPromoteRequest>,
+        request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
+        access::caller(&self.store, &request, Rpc::MemberPromote).await?;
         Err(not_yet())
     }
 }

@@ -73,9 +73,9 @@ impl Kv for KvService {
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        check::put(request.get_ref())?;
         let caller = access::caller(&self.store, &request, Rpc::Put).await?;
         let request = request.into_inner();
-        check::put(&request)?;
         match self.store.propose(&caller, Command::Put(request)).await? {
             Outcome::Put(mut response) => {
                 stamp(&self.store, &mut response.header);
@@ -90,9 +90,9 @@ impl Kv for KvService {
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        check::delete_range(request.get_ref())?;
         let caller = access::caller(&self.store, &request, Rpc::DeleteRange).await?;
         let request = request.into_inner();
-        check::delete_range(&request)?;
         match self.store.propose(&caller, Command::DeleteRange(request)).await? {
             Outcome::DeleteRange(mut response) => {
                 stamp(&self.store, &mut response.header);
@@ -107,11 +107,12 @@ impl Kv for KvService {
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        check::txn(request.get_ref(), self.store.config().max_txn_ops)?;
+        let reads = is_read_only(request.get_ref());
+        self.barrier(reads && needs_read_barrier(request.get_ref())).await?;
         let caller = access::caller(&self.store, &request, Rpc::Txn).await?;
         let request = request.into_inner();
-        check::txn(&request, self.store.config().max_txn_ops)?;
-        let mut response = if is_read_only(&request) {
-            self.barrier(needs_read_barrier(&request)).await?;
+        let mut response = if reads {
             let response = self.reader.txn(&caller, &request).await?;
             self.store.metrics().mvcc.answered(response.get_ref());
             response

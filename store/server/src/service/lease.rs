@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::guard::{Learner, admit};
 use super::stamp;
-use crate::access::{self, Rpc};
+use crate::access::{self, Credentials, Rpc};
 use crate::error::Error;
 use crate::peer::Link;
 use crate::store::Store;
@@ -84,10 +84,11 @@ impl Lease for LeaseService {
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let credentials = Credentials::of(&self.store, &request);
         let (responses, receiver) = mpsc::channel(limits::KEEP_ALIVE_HANDED_MAX);
         let stop = self.store.shutdown().clone();
         tasks::spawn_until("lease keep-alive", stop, {
-            keep_alive(self.store.clone(), request.into_inner(), responses)
+            keep_alive(self.store.clone(), credentials, request.into_inner(), responses)
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
@@ -97,9 +98,13 @@ impl Lease for LeaseService {
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let caller = access::caller(&self.store, &request, Rpc::LeaseTimeToLive).await?;
         let request = request.into_inner();
         let header = Some(self.store.header_now());
         let response = time_to_live(&self.store, &request).await?;
+        let keys = response.keys.iter().map(|key| &key[..]);
+        let permitted = self.store.machine().read().auth().permit_keys(&caller, keys);
+        permitted.map_err(Error::from)?;
         Ok(Response::new(pb::LeaseTimeToLiveResponse { header, ..response }))
     }
 
@@ -108,8 +113,10 @@ impl Lease for LeaseService {
         request: Request<pb::LeaseLeasesRequest>,
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        let caller = access::caller(&self.store, &request, Rpc::LeaseLeases).await?;
         let (ids, revision) = {
             let machine = self.store.machine().read();
+            machine.permit_lease_ids(&caller).map_err(Error::from)?;
             (machine.lease_ids(), machine.revision())
         };
         let leases = ids.into_iter().map(|id| pb::LeaseStatus { id: id.0 }).collect();
@@ -121,6 +128,7 @@ impl Lease for LeaseService {
 /// Answers keep-alives one by one until the client ends.
 async fn keep_alive(
     store: Store,
+    credentials: Credentials,
     mut requests: Streaming<pb::LeaseKeepAliveRequest>,
     responses: mpsc::Sender<Result<pb::LeaseKeepAliveResponse, Status>>,
 ) {
@@ -128,7 +136,12 @@ async fn keep_alive(
         // The header is made before the renewal: its revision must not be one at which the lease
         // might be gone already.
         let header = Some(store.header_now());
-        let response = match renew(&store, LeaseId(request.id)).await {
+        let id = LeaseId(request.id);
+        let renewed = match permit_renew(&store, &credentials, id).await {
+            Ok(()) => renew(&store, id).await,
+            Err(error) => Err(error),
+        };
+        let response = match renewed {
             Ok(ttl) => Ok(pb::LeaseKeepAliveResponse { header, id: request.id, ttl }),
             Err(Error::Machine(MachineError::LeaseNotFound)) => {
                 Ok(pb::LeaseKeepAliveResponse { header, id: request.id, ttl: 0 })
@@ -140,6 +153,18 @@ async fn keep_alive(
             return;
         }
     }
+}
+
+/// Whether the client may keep a lease alive: it must be able to write all keys on it. The
+/// credentials are looked at anew each time, because tokens run out.
+async fn permit_renew(store: &Store, credentials: &Credentials, id: LeaseId) -> Result<(), Error> {
+    if !store.access().enabled() {
+        return Ok(());
+    }
+    // This member must know all the keys that hang on it.
+    store.read_barrier().await?;
+    let caller = credentials.caller(store, Rpc::LeaseKeepAlive).await?;
+    Ok(store.machine().read().permit_lease_renew(&caller, id)?)
 }
 
 /// Who keeps the leases' time right now.

@@ -63,8 +63,9 @@ impl Maintenance for MaintenanceService {
 
     async fn status(
         &self,
-        _request: Request<pb::StatusRequest>,
+        request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
+        access::caller(&self.store, &request, Rpc::Status).await?;
         let standing = self.store.standing();
         let (revision, alarms, applied, live) = {
             let machine = self.store.machine().read();
@@ -107,6 +108,7 @@ impl Maintenance for MaintenanceService {
         request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Answers)?;
+        access::caller(&self.store, &request, Rpc::Defragment).await?;
         let state = self.applier.state();
         let (metrics, begun) = (self.store.metrics(), clock::now());
         metrics.disk.defragmenting();
@@ -123,6 +125,7 @@ impl Maintenance for MaintenanceService {
         request: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        access::caller(&self.store, &request, Rpc::Hash).await?;
         let header = Some(self.store.header_now());
         let state = self.applier.state();
         let hashed = tasks::blocking(move || {
@@ -146,6 +149,7 @@ impl Maintenance for MaintenanceService {
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        access::caller(&self.store, &request, Rpc::HashKV).await?;
         let asked = request.into_inner().revision;
         let (machine, state) = (Arc::clone(self.store.machine()), self.applier.state());
         let begun = clock::now();
@@ -167,6 +171,7 @@ impl Maintenance for MaintenanceService {
         request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         admit(&self.store, request.metadata(), Learner::Answers)?;
+        access::caller(&self.store, &request, Rpc::Snapshot).await?;
         let metrics = Arc::clone(self.store.metrics());
         Ok(Response::new(snapshot::stream(&self.applier, metrics).await?))
     }
@@ -176,6 +181,7 @@ impl Maintenance for MaintenanceService {
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        access::caller(&self.store, &request, Rpc::MoveLeader).await?;
         if !self.store.is_leader() {
             return Err(EtcdError::NotLeader.into());
         }
@@ -192,6 +198,7 @@ impl Maintenance for MaintenanceService {
         request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
+        access::caller(&self.store, &request, Rpc::Downgrade).await?;
         let request = request.into_inner();
         let error = match request.action() {
             pb::downgrade_request::DowngradeAction::Cancel => EtcdError::NoInflightDowngrade,

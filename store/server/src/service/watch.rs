@@ -14,8 +14,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::guard::{Learner, admit, requires_leader};
+use crate::access::Credentials;
 use crate::store::Store;
-use crate::watch::{Hub, Source, Terms, run};
+use crate::watch::{Asker, Hub, Source, Terms, run};
 
 /// The service.
 pub(crate) struct WatchService {
@@ -38,13 +39,14 @@ impl WatchService {
         Self { store, source }
     }
 
-    fn terms(&self, requires_leader: bool) -> Terms {
+    fn terms(&self, requires_leader: bool, credentials: Credentials) -> Terms {
         let config = self.store.config();
         Terms {
             progress_interval: config.watch_progress_interval,
             leader_grace: requires_leader.then_some(3 * config.election_timeout),
             standing: self.store.watch_standing(),
             shutdown: self.store.shutdown().clone(),
+            asker: Asker::new(self.store.clone(), credentials),
         }
     }
 }
@@ -58,7 +60,8 @@ impl Watch for WatchService {
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
-        let terms = self.terms(requires_leader(request.metadata()));
+        let terms =
+            self.terms(requires_leader(request.metadata()), Credentials::of(&self.store, &request));
         let (responses, receiver) = mpsc::channel(WATCH_STREAM_HANDED_MAX);
         let stream = run(self.source.clone(), terms, request.into_inner(), responses);
         tasks::spawn("watch stream", stream);

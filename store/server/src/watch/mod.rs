@@ -4,6 +4,7 @@
 //! know: how commands are applied. A newcomer's trap: a stream keeps no queue of events, only the
 //! first revision it may have missed; events are read from the shared ring, or from history.
 
+mod asker;
 mod catch_up;
 mod coverage;
 mod hub;
@@ -15,6 +16,7 @@ mod tally;
 mod tests;
 mod watcher;
 
+pub(crate) use asker::Asker;
 pub(crate) use coverage::Coverage;
 pub(crate) use hub::{Hub, Registration};
 pub(crate) use session::Source;

@@ -4,6 +4,7 @@
 //! know: the socket. A newcomer's trap: a watch that is behind is fed by rounds of catching up
 //! only; it joins the live ones in the moment its position passes the stream's.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use kijabi_base::limits::{
     WATCH_STREAM_QUEUE_MAX,
 };
 use kijabi_machine::state::StateError;
-use kijabi_machine::{Machine, RevisionEvents};
+use kijabi_machine::{Caller, Machine, RevisionEvents};
 use kijabi_proto::etcdserverpb::watch_request::RequestUnion;
 use kijabi_proto::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse};
 use parking_lot::RwLock;
@@ -25,6 +26,8 @@ use super::hub::{Hub, Registration};
 use super::respond;
 use super::tally::Share;
 use super::watcher::Watcher;
+use crate::error::Error;
+use crate::status::EtcdError;
 
 /// Where a stream's events and headers come from.
 #[derive(Clone)]
@@ -110,9 +113,9 @@ impl Session {
     }
 
     /// Carries out a client's request.
-    pub(super) fn handle(&mut self, request: WatchRequest) {
+    pub(super) fn handle(&mut self, caller: &Result<Caller, Error>, request: WatchRequest) {
         match request.request_union {
-            Some(RequestUnion::CreateRequest(request)) => self.create(&request),
+            Some(RequestUnion::CreateRequest(request)) => self.create(caller, &request),
             Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => self.answer_progress(),
             None => {}
@@ -130,10 +133,10 @@ impl Session {
         self.share.set(self.watchers.len(), behind);
     }
 
-    fn create(&mut self, request: &WatchCreateRequest) {
+    fn create(&mut self, caller: &Result<Caller, Error>, request: &WatchCreateRequest) {
         let mut watcher = Watcher::of(request);
-        if let Some(reason) = self.refusal(request, &watcher) {
-            let response = respond::refused(self.header_now(), reason);
+        if let Some(reason) = self.refusal(caller, request, &watcher) {
+            let response = respond::refused(self.header_now(), &reason);
             return self.send(response);
         }
         let id = self.assign_id(request.watch_id);
@@ -158,16 +161,33 @@ impl Session {
         }
     }
 
-    fn refusal(&self, request: &WatchCreateRequest, watcher: &Watcher) -> Option<&'static str> {
-        if watcher.range().is_empty() {
+    fn refusal(
+        &self,
+        caller: &Result<Caller, Error>,
+        request: &WatchCreateRequest,
+        watcher: &Watcher,
+    ) -> Option<Cow<'static, str>> {
+        if request.start_revision < 0 {
+            return Some("mvcc: required revision has been compacted".into());
+        }
+        let permitted = caller.as_ref().map_err(EtcdError::from).and_then(|caller| {
+            // The range as it was sent, where a single zero byte as the end is every key from the
+            // first on (GHSA-xg4h).
+            let machine = self.source.machine.read();
+            let (key, range_end) = watcher.as_sent();
+            machine.auth().permit_range(caller, key, range_end).map_err(|e| EtcdError::from(&e))
+        });
+        if let Err(error) = permitted {
+            return Some(error.go_text().into());
+        }
+        let refusal = if watcher.range().is_empty() {
             Some("mvcc: watcher range is empty")
-        } else if request.start_revision < 0 {
-            Some("mvcc: required revision has been compacted")
         } else if request.watch_id != 0 && self.watchers.contains_key(&request.watch_id) {
             Some("mvcc: duplicate watch ID provided on the WatchStream")
         } else {
             None
-        }
+        };
+        refusal.map(Cow::from)
     }
 
     /// The id the client chose, or the next free one.

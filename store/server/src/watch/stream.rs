@@ -15,6 +15,7 @@ use kijabi_proto::etcdserverpb::{WatchRequest, WatchResponse};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
+use super::asker::Asker;
 use super::catch_up::Round;
 use super::session::{Reading, Session, Source};
 use crate::status::EtcdError;
@@ -30,6 +31,8 @@ pub(crate) struct Terms {
     pub(crate) standing: watch::Receiver<Standing>,
     /// The member's stop.
     pub(crate) shutdown: Shutdown,
+    /// Whose stream it is.
+    pub(crate) asker: Asker,
 }
 
 /// Runs a stream to its end.
@@ -78,7 +81,10 @@ async fn serve(
                 None => return Some(EtcdError::Stopped),
             },
             request = requests.next(), if requests_open && room => match request {
-                Some(Ok(request)) => session.handle(request),
+                Some(Ok(request)) => {
+                    let caller = terms.asker.caller().await;
+                    session.handle(&caller, request);
+                }
                 Some(Err(_)) => return None,
                 // The client sends no more, but still reads.
                 None => requests_open = false,

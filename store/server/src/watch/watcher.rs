@@ -64,6 +64,11 @@ impl Watcher {
         KeyRange::of(&self.key, &self.range_end)
     }
 
+    /// What a request for them says.
+    pub(super) fn as_sent(&self) -> (&[u8], &[u8]) {
+        (&self.key, &self.range_end)
+    }
+
     /// Whether progress at `revision` may be told: everything up to it was delivered (WATCH-3),
     /// and it is not before the start that was asked for (etcd#20221).
     pub(super) fn has_progressed(&self, revision: i64) -> bool {

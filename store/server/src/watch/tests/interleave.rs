@@ -1,5 +1,6 @@
 //! Publishing, creating, picking up and catching up in random order: the invariants hold in all.
 
+use kijabi_machine::Caller;
 use std::collections::BTreeMap;
 
 use kijabi_proto::etcdserverpb::WatchResponse;
@@ -52,7 +53,7 @@ async fn interleave(steps: Vec<Step>) {
                 let now = world.source.machine.read().revision();
                 let first = if start == 0 { now + 1 } else { start };
                 promises.insert(promises.len() as i64, (key.into(), end.into(), first));
-                session.handle(request(create(key, end, start)));
+                session.handle(&Ok(Caller::Member), request(create(key, end, start)));
             }
             Step::PickUp => {
                 session.pick_up();
@@ -66,7 +67,7 @@ async fn interleave(steps: Vec<Step>) {
                 let revision = world.source.machine.read().revision();
                 world.source.hub.reset(revision);
             }
-            Step::Progress => session.handle(progress()),
+            Step::Progress => session.handle(&Ok(Caller::Member), progress()),
         }
         while let Some(response) = session.next_output() {
             sent.push(response);

@@ -1,5 +1,6 @@
 //! One session, driven step by step.
 
+use kijabi_machine::Caller;
 use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::WatchRequest;
 use kijabi_proto::etcdserverpb::watch_create_request::FilterType;
@@ -11,7 +12,7 @@ async fn a_watch_without_a_start_gets_what_comes_after_it() {
     let mut world = World::new();
     world.put("a", "1");
     let mut session = Session::new(world.source.clone());
-    session.handle(request(create("a", "", 0)));
+    session.handle(&Ok(Caller::Member), request(create("a", "", 0)));
     world.put("a", "2");
     world.put("b", "1");
     world.delete("a");
@@ -26,11 +27,11 @@ async fn a_watch_of_the_past_reads_the_ring_or_the_disk_alike() {
     world.put("a", "2");
     let expected = ["0@4 created", "0@4 2:a=1 4:a=2<1"];
     let mut from_ring = Session::new(world.source.clone());
-    from_ring.handle(request(create("a", "", 1)));
+    from_ring.handle(&Ok(Caller::Member), request(create("a", "", 1)));
     assert_eq!(settle(&mut from_ring).await, expected);
     world.forget_ring();
     let mut from_disk = Session::new(world.source.clone());
-    from_disk.handle(request(create("a", "", 1)));
+    from_disk.handle(&Ok(Caller::Member), request(create("a", "", 1)));
     assert_eq!(settle(&mut from_disk).await, expected);
     world.put("a", "3");
     assert_eq!(settle(&mut from_disk).await, ["0@5 5:a=3<2"]);
@@ -41,13 +42,13 @@ async fn a_watch_of_the_past_reads_the_ring_or_the_disk_alike() {
 async fn a_watch_of_the_future_is_silent_until_then() {
     let mut world = World::new();
     let mut session = Session::new(world.source.clone());
-    session.handle(request(create("a", "", 4)));
+    session.handle(&Ok(Caller::Member), request(create("a", "", 4)));
     world.put("a", "1");
     world.put("a", "2");
-    session.handle(progress());
+    session.handle(&Ok(Caller::Member), progress());
     assert_eq!(settle(&mut session).await, ["0@1 created"]);
     world.put("a", "3");
-    session.handle(progress());
+    session.handle(&Ok(Caller::Member), progress());
     assert_eq!(settle(&mut session).await, ["0@4 4:a=3<2", "-1@4"]);
 }
 
@@ -64,8 +65,8 @@ async fn a_compacted_start_is_created_and_then_canceled() {
             world.forget_ring();
         }
         let mut session = Session::new(world.source.clone());
-        session.handle(request(create("a", "", 4)));
-        session.handle(request(create("a", "", 5)));
+        session.handle(&Ok(Caller::Member), request(create("a", "", 4)));
+        session.handle(&Ok(Caller::Member), request(create("a", "", 5)));
         let sent = settle(&mut session).await;
         let was = if ring { "<3" } else { "" };
         let expected =
@@ -83,8 +84,8 @@ async fn filters_and_previous_values_are_per_watch() {
         prev_kv: false,
         ..create("a", "", 0)
     };
-    session.handle(request(filtered(FilterType::Noput)));
-    session.handle(request(filtered(FilterType::Nodelete)));
+    session.handle(&Ok(Caller::Member), request(filtered(FilterType::Noput)));
+    session.handle(&Ok(Caller::Member), request(filtered(FilterType::Nodelete)));
     world.put("a", "1");
     world.delete("a");
     let expected = ["0@1 created", "1@1 created", "0@3 3:-a", "1@3 2:a=1"];
@@ -97,11 +98,11 @@ async fn ids_are_given_chosen_and_freed_as_in_etcd() {
     let mut session = Session::new(world.source.clone());
     let with_id = |watch_id| pb::WatchCreateRequest { watch_id, ..create("a", "", 0) };
     for id in [1, 0, 0, 1, 7, 0] {
-        session.handle(request(with_id(id)));
+        session.handle(&Ok(Caller::Member), request(with_id(id)));
     }
-    session.handle(cancel(7));
-    session.handle(cancel(99));
-    session.handle(request(with_id(7)));
+    session.handle(&Ok(Caller::Member), cancel(7));
+    session.handle(&Ok(Caller::Member), cancel(99));
+    session.handle(&Ok(Caller::Member), request(with_id(7)));
     let duplicate = "-1@1 created canceled (mvcc: duplicate watch ID provided on the WatchStream)";
     let expected = [
         "1@1 created",
@@ -129,9 +130,9 @@ async fn odd_watches_are_refused_with_etcds_reasons() {
     ];
     for (create, expected) in cases {
         let mut session = Session::new(world.source.clone());
-        session.handle(request(create));
+        session.handle(&Ok(Caller::Member), request(create));
         assert_eq!(settle(&mut session).await, [expected]);
-        session.handle(WatchRequest { request_union: None });
+        session.handle(&Ok(Caller::Member), WatchRequest { request_union: None });
         assert!(settle(&mut session).await.is_empty());
     }
 }
@@ -141,17 +142,17 @@ async fn odd_watches_are_refused_with_etcds_reasons() {
 async fn progress_comes_after_everything_it_promises() {
     let mut world = World::new();
     let mut session = Session::new(world.source.clone());
-    session.handle(progress());
+    session.handle(&Ok(Caller::Member), progress());
     assert!(settle(&mut session).await.is_empty(), "nobody to tell");
     world.put("a", "1");
-    session.handle(request(create("a", "", 1)));
-    session.handle(progress());
+    session.handle(&Ok(Caller::Member), request(create("a", "", 1)));
+    session.handle(&Ok(Caller::Member), progress());
     assert_eq!(settle(&mut session).await, ["0@2 created", "0@2 2:a=1"], "it was behind");
     world.put("a", "2");
-    session.handle(progress());
+    session.handle(&Ok(Caller::Member), progress());
     assert_eq!(settle(&mut session).await, ["0@3 3:a=2<1", "-1@3"]);
     world.put("other", "2");
-    session.handle(progress());
+    session.handle(&Ok(Caller::Member), progress());
     assert_eq!(settle(&mut session).await, ["-1@4"]);
 }
 
@@ -160,9 +161,9 @@ async fn periodic_progress_goes_to_the_quiet_watches_that_want_it() {
     let mut world = World::new();
     let mut session = Session::new(world.source.clone());
     let wanting = |key| pb::WatchCreateRequest { progress_notify: true, ..create(key, "", 0) };
-    session.handle(request(wanting("a")));
-    session.handle(request(wanting("b")));
-    session.handle(request(create("c", "", 0)));
+    session.handle(&Ok(Caller::Member), request(wanting("a")));
+    session.handle(&Ok(Caller::Member), request(wanting("b")));
+    session.handle(&Ok(Caller::Member), request(create("c", "", 0)));
     settle(&mut session).await;
     world.put("a", "1");
     session.progress_tick();
@@ -175,8 +176,11 @@ async fn periodic_progress_goes_to_the_quiet_watches_that_want_it() {
 async fn large_answers_are_split_for_those_who_allow_it() {
     let mut world = World::new();
     let mut session = Session::new(world.source.clone());
-    session.handle(request(pb::WatchCreateRequest { fragment: true, ..create("a", "", 0) }));
-    session.handle(request(create("a", "", 0)));
+    session.handle(
+        &Ok(Caller::Member),
+        request(pb::WatchCreateRequest { fragment: true, ..create("a", "", 0) }),
+    );
+    session.handle(&Ok(Caller::Member), request(create("a", "", 0)));
     for value in ["x", "y"] {
         world.put("a", &value.repeat(1500));
     }
@@ -193,7 +197,7 @@ async fn large_answers_are_split_for_those_who_allow_it() {
 async fn an_installed_snapshot_leaves_no_gap_and_repeats_nothing() {
     let mut world = World::new();
     let mut session = Session::new(world.source.clone());
-    session.handle(request(create("a", "", 0)));
+    session.handle(&Ok(Caller::Member), request(create("a", "", 0)));
     world.put("a", "1");
     assert_eq!(settle(&mut session).await, ["0@1 created", "0@2 2:a=1"]);
     world.apply_unpublished(put("a", "2"), false);
@@ -215,14 +219,17 @@ async fn a_watch_gets_the_previous_values_that_its_events_do_not_hold() {
         world.put(&format!("k{number:02}"), &value);
     }
     let mut session = Session::new(world.source.clone());
-    session.handle(request(create("k", "l", 0)));
-    session.handle(request(pb::WatchCreateRequest { prev_kv: false, ..create("k", "l", 0) }));
+    session.handle(&Ok(Caller::Member), request(create("k", "l", 0)));
+    session.handle(
+        &Ok(Caller::Member),
+        request(pb::WatchCreateRequest { prev_kv: false, ..create("k", "l", 0) }),
+    );
     settle(&mut session).await;
     let (key, range_end) = ("k".into(), "l".into());
     let delete = pb::DeleteRangeRequest { key, range_end, ..Default::default() };
     world.apply(Command::DeleteRange(delete));
     world.put("k", "after");
-    session.handle(progress());
+    session.handle(&Ok(Caller::Member), progress());
     let sent = settle(&mut session).await;
     let deletion = keys as i64 + 2;
     // The one that wants no values is not held up by the other.
@@ -231,6 +238,6 @@ async fn a_watch_gets_the_previous_values_that_its_events_do_not_hold() {
     assert!(sent[1].starts_with(&format!("0@{deletion} {deletion}:-k00<xxx")), "{:.99}", sent[1]);
     assert_eq!(sent[2..], [format!("0@{0} {0}:k=after", deletion + 1)], "no progress before");
     assert_eq!(sent[1].matches('<').count(), keys);
-    session.handle(progress());
+    session.handle(&Ok(Caller::Member), progress());
     assert_eq!(settle(&mut session).await, [format!("-1@{}", deletion + 1)]);
 }

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::super::asker::Asker;
 use super::super::stream::{Terms, run};
 use super::{World, create, request};
 use crate::store::Standing;
@@ -30,6 +31,7 @@ fn connect(world: &World, leader_grace: Option<Duration>) -> Client {
         leader_grace,
         standing: follow,
         shutdown: shutdown.clone(),
+        asker: Asker::member(),
     };
     let stream = run(world.source.clone(), terms, ReceiverStream::new(incoming), outgoing);
     tasks::spawn("watch stream", stream);
