@@ -131,6 +131,14 @@ impl Cluster {
         self.folder.disable_cleanup(true);
     }
 
+    /// Cuts or mends every link of `member`.
+    pub fn isolate(&self, member: usize, cut: bool) {
+        for other in (0..self.size()).filter(|other| *other != member) {
+            self.links.set(member, other, cut);
+            self.links.set(other, member, cut);
+        }
+    }
+
     pub(super) fn links(&self) -> &Links {
         &self.links
     }
