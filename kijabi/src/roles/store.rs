@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use kijabi_server::logging::LogError;
 use kijabi_server::{Member, StartError};
 use kijabi_server::config::{self, Config, Parsed};
 
@@ -31,7 +32,8 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kijabi store: {error:#}");
-            let usage = error.downcast_ref::<StartError>().is_some_and(StartError::is_usage);
+            let usage = error.downcast_ref::<StartError>().is_some_and(StartError::is_usage)
+                || error.is::<LogError>();
             ExitCode::from(if usage { 2 } else { 1 })
         }
     }
@@ -45,7 +47,7 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn run(config: Config) -> anyhow::Result<()> {
-    kijabi_server::logging::init(&config);
+    kijabi_server::logging::init(&config)?;
     component::run(|shutdown| async move {
         let member = Member::start(config).await?;
         kijabi_server::notify::ready(std::env::var_os("NOTIFY_SOCKET").as_deref());

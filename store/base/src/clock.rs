@@ -20,3 +20,11 @@ pub fn wall_ms() -> u64 {
         .duration_since(std::time::SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)
 }
+
+/// The same in microseconds.
+#[allow(clippy::disallowed_types, reason = "this is the seam")]
+pub fn wall_us() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_micros() as u64)
+}

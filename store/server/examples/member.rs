@@ -23,7 +23,10 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    logging::init(&config);
+    if let Err(error) = logging::init(&config) {
+        eprintln!("{error}");
+        return ExitCode::from(2);
+    }
     let member = match Member::start(config).await {
         Ok(member) => member,
         Err(error) => {

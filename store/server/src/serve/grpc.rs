@@ -5,10 +5,12 @@
 //! etcd's own error instead of the transport's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as HttpBody;
+use kijabi_base::clock;
 use kijabi_base::limits::GRPC_OVERHEAD_BYTES;
 use kijabi_proto::etcdserverpb::auth_server::AuthServer;
 use kijabi_proto::etcdserverpb::cluster_server::ClusterServer;
@@ -55,6 +57,8 @@ pub(crate) struct Grpc {
     election: ElectionServer<ElectionService>,
     health: HealthServer<HealthService>,
     metrics: Arc<Metrics>,
+    /// How long a unary request may take before it is logged.
+    slow: Duration,
 }
 
 impl Grpc {
@@ -66,6 +70,7 @@ impl Grpc {
         metrics: Arc<Metrics>,
     ) -> Self {
         let bytes_max = store.config().max_request_bytes + GRPC_OVERHEAD_BYTES;
+        let slow = store.config().warning_unary_request;
         let store = || store.clone();
         let maintenance = MaintenanceService::new(store(), applier, size);
         let health = HealthService::new(store().shutdown().clone());
@@ -85,6 +90,7 @@ impl Grpc {
                 .max_decoding_message_size(bytes_max),
             health: HealthServer::new(health),
             metrics,
+            slow,
         }
     }
 
@@ -110,12 +116,24 @@ impl Grpc {
         };
         let method = Arc::clone(call.method());
         let request = request.map(|body| Body::new(Received::new(body, method)));
+        let (path, begun) = (request.uri().path().to_owned(), clock::now());
         let response = self.dispatch(request).await;
+        self.warn_if_slow(&path, begun.elapsed());
         if let Some(code) = counted::code(response.headers()) {
             call.end(code);
             return response;
         }
         response.map(|body| Body::new(Sent::new(body, call)))
+    }
+
+    /// etcd's line for a unary request that took long (`--warning-unary-request-duration`).
+    fn warn_if_slow(&self, path: &str, took: Duration) {
+        const STREAMS: &[&str] =
+            &["/Watch", "/LeaseKeepAlive", "/Snapshot", "/RangeStream", "/Observe"];
+        if took > self.slow && !STREAMS.iter().any(|name| path.ends_with(name)) {
+            let took = format!("{took:?}");
+            tracing::warn!("time spent" = took, "response type" = path, "request stats");
+        }
     }
 
     async fn dispatch(&self, request: Request<Body>) -> Response<Body> {
