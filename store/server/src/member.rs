@@ -277,6 +277,9 @@ async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
     let dir = data.path().join("member");
     let wal_dir = config.wal_dir.clone().unwrap_or_else(|| dir.join("wal"));
     let (home, state) = StateHome::open(&dir.join("snap"))?;
+    if !identity::is_kept(&dir) {
+        config.check_bootstrap().map_err(IdentityError::Config)?;
+    }
     let members = identity::first_members(&config)?;
     let identity = identity::establish(&dir, &config, &members)?;
     let patience = Patience { connect: config.election_timeout, silence: config.election_timeout };
