@@ -54,3 +54,9 @@ pub(crate) const H2_SEND_BUFFER_BYTES: usize = 400 << 10;
 pub(crate) const SIMPLE_TOKENS_MAX: usize = 65_536;
 /// Passwords that wait to be hashed or checked; more are refused with `too many requests`.
 pub(crate) const PASSWORD_CHECKS_WAITING_MAX: usize = 256;
+/// Streams open on one connection, whatever the settings say: each costs memory.
+pub(crate) const H2_STREAMS_MAX: u32 = 16_384;
+/// Frames of one connection that ask for nothing (PING, SETTINGS, resets, empty data) which may come
+/// at once, and how many of them come back in a second.
+pub(crate) const H2_IDLE_FRAMES_BURST: u32 = 20_000;
+pub(crate) const H2_IDLE_FRAMES_PER_SECOND: u32 = 5_000;

@@ -66,6 +66,10 @@ fn feature_gates(draft: &mut Draft) -> Result<(), String> {
     gates
         .set(&text)
         .map_err(|why| format!("invalid value \"{text}\" for flag -feature-gates: {why}"))?;
+    for (gate, why) in gates.idle() {
+        let notice = format!("feature gate {gate} has no effect: {why}");
+        draft.config.notices.push(Notice::warning(notice));
+    }
     if gates.lease_checkpoint_persist && !gates.lease_checkpoint {
         return Err(
             "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint".into(),

@@ -76,7 +76,26 @@ pub(super) const OLD_FLAGS: &[(&str, &str)] = &[
     ("experimental-enable-lease-checkpoint-persist", "LeaseCheckpointPersist"),
 ];
 
+/// Gates that change nothing here, and why.
+// Differs from etcd: these are accepted with a warning.
+const IDLE: &[(&str, &str)] = &[
+    ("FastLeaseKeepAlive", "a renewal waits for nothing but the leader's word that it leads"),
+    ("LeaseCheckpoint", "what leases have left does not depend on it"),
+    ("LeaseCheckpointPersist", "what leases have left does not depend on it"),
+    ("PriorityRequest", "no request passes another"),
+    ("SetMemberLocalAddr", "the system chooses the address that connections come from"),
+    ("StopGRPCServiceOnDefrag", "requests go on while a member defragments"),
+    ("TxnModeWriteWithSharedBuffer", "it is a detail of etcd's storage"),
+];
+
 impl FeatureGates {
+    /// The gates that were changed and change nothing, with the reasons.
+    pub(super) fn idle(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let usual: Vec<_> = Self::default().list().collect();
+        let changed: Vec<_> = self.list().filter(|gate| !usual.contains(gate)).collect();
+        IDLE.iter().copied().filter(move |(name, _)| changed.iter().any(|(gate, _)| gate == name))
+    }
+
     /// Reads `Name=true,Other=false`; the texts are etcd's.
     pub(super) fn set(&mut self, text: &str) -> Result<(), String> {
         let mut given = Vec::new();

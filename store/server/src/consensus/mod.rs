@@ -117,7 +117,7 @@ fn settings(config: &Config, alone: bool) -> openraft::Config {
         max_in_snapshot_log_to_keep: if alone { 0 } else { config.snapshot_catch_up_entries },
         purge_batch_size: PURGE_BATCH_ENTRIES,
         max_payload_entries: REPLICATION_MESSAGE_ENTRIES_MAX,
-        enable_pre_vote: Some(true),
+        enable_pre_vote: Some(config.pre_vote),
         // What a restarted leader knows to be committed may be old: it asks the others first.
         enable_leader_restore: Some(alone),
         ..openraft::Config::default()

@@ -14,11 +14,13 @@ use kijabi_base::tasks::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::authority::Lenient;
+use super::calm::Calm;
 use super::listener::Peer;
 use super::tls::{self, Handshakes, PeerIdentity, ServerTls};
 use super::{Arrival, Service};
 use crate::limits::{
     H2_HEADER_BYTES_MAX, H2_PENDING_RESETS_MAX, H2_RESETS_BY_ERROR_MAX, H2_SEND_BUFFER_BYTES,
+    H2_STREAMS_MAX,
 };
 
 /// Time a client has for the head of an HTTP/1.1 request.
@@ -66,7 +68,7 @@ async fn speak<S>(
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.answer(request, arrival).await) }
     });
-    let stream = TokioIo::new(Lenient::new(stream));
+    let stream = TokioIo::new(Lenient::new(Calm::new(stream)));
     let serving = builder.serve_connection_with_upgrades(stream, answer);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
@@ -81,6 +83,8 @@ async fn speak<S>(
     }
 }
 
+// Differs from etcd: a connection bears no more streams than this, whatever
+// `--max-concurrent-streams` says; a client that opens more waits, as HTTP/2 has it.
 fn builder(service: &Service) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -91,7 +95,7 @@ fn builder(service: &Service) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(service.max_concurrent_streams)
+        .max_concurrent_streams(service.max_concurrent_streams.min(H2_STREAMS_MAX))
         .max_header_list_size(H2_HEADER_BYTES_MAX)
         .max_pending_accept_reset_streams(H2_PENDING_RESETS_MAX)
         .max_local_error_reset_streams(H2_RESETS_BY_ERROR_MAX)

@@ -6,6 +6,7 @@
 
 mod access;
 mod authority;
+mod calm;
 mod clients;
 mod connection;
 mod counted;

@@ -5,6 +5,8 @@ use crate::config::DEFAULT_QUOTA_BYTES;
 use crate::config::values::{parse_bool, parse_signed, parse_unsigned, parse_urls};
 
 const NO_BBOLT: &str = "the state is kept by RocksDB, which has no such setting";
+const NO_RAFTHTTP: &str =
+    "members ping each other, and one that does not answer within an election timeout is given up";
 const NO_FILES: &str = "old log files and snapshots go as soon as nobody needs them";
 
 #[rustfmt::skip]
@@ -62,7 +64,8 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("max-concurrent-streams", "4294967295", "Most streams a client may have open on one connection.", Kind::Text,
         |d, v| set(&mut d.config.max_concurrent_streams, parse_unsigned(v, u64::from(u32::MAX))? as u32)),
     flag("grpc-keepalive-min-time", "5s", "A client that pings more often than this is sent away.", Kind::Duration,
-        |d, v| set(&mut d.config.keep_alive.min_time, duration(v)?)),
+        |d, v| set(&mut d.config.keep_alive.min_time, duration(v)?))
+        .idle("pings are bounded by their number in a second, not by the time between two"),
     flag("grpc-keepalive-interval", "2h", "Silence of a client after which it is pinged (0 = never).", Kind::Duration,
         |d, v| set(&mut d.config.keep_alive.interval, duration(v)?)),
     flag("grpc-keepalive-timeout", "20s", "Time a client has to answer a ping (0 = never ping).", Kind::Duration,
@@ -74,9 +77,11 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("enable-grpc-gateway", "true", "Answer JSON over HTTP on /v3/.", Kind::Bool,
         |d, v| set(&mut d.config.enable_grpc_gateway, parse_bool(v)?)),
     flag("raft-read-timeout", "5s", "Silence of another member after which its connection is given up.", Kind::Duration,
-        |d, v| set(&mut d.config.raft_read_timeout, duration(v)?)),
+        |d, v| set(&mut d.config.raft_read_timeout, duration(v)?))
+        .idle(NO_RAFTHTTP),
     flag("raft-write-timeout", "5s", "Time for a write to another member.", Kind::Duration,
-        |d, v| set(&mut d.config.raft_write_timeout, duration(v)?)),
+        |d, v| set(&mut d.config.raft_write_timeout, duration(v)?))
+        .idle(NO_RAFTHTTP),
     flag("feature-gates", "", "Features on trial, as Name=true,Other=false.", Kind::Text,
         |d, v| set(&mut d.feature_gates, v.to_owned())),
     flag("config-file", "", "A YAML file with the same names; all other settings are then ignored.", Kind::Text,
