@@ -216,3 +216,38 @@ async fn an_election_has_one_leader_who_speaks_for_itself() {
     assert_eq!(refused.message(), "\"leader\" field must be provided");
     clients.member.shutdown().await;
 }
+
+/// etcdctl builds its locks and elections of keys; they are the same as the services'.
+#[tokio::test(flavor = "multi_thread")]
+async fn etcdctls_locks_and_elections_are_the_services() {
+    let clients = Clients::start().await;
+    clients.grant(1, 600).await;
+    clients.lock(1).await.unwrap();
+    let etcdctl = |arguments: &[&str]| {
+        tokio::process::Command::new("etcdctl")
+            .env("ETCDCTL_API", "3")
+            .args(["--endpoints", &clients.member.client_urls()[0]])
+            .args(arguments)
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    };
+    let waiting = etcdctl(&["lock", "l", "echo", "held"]);
+    clients.until(|keys| keys.len() == 2).await;
+    clients.unlock(b"l/1").await;
+    let output = tokio::time::timeout(PATIENCE, waiting.wait_with_output()).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "held\n");
+    assert!(clients.keys("l/").await.is_empty());
+
+    let mut observed = ElectionClient::new(clients.channel.clone())
+        .observe(election::LeaderRequest { name: b"e".as_slice().into() })
+        .await
+        .unwrap()
+        .into_inner();
+    let mut leading = etcdctl(&["elect", "e", "p1"]);
+    let seen = tokio::time::timeout(PATIENCE, observed.message()).await.unwrap().unwrap().unwrap();
+    assert_eq!(seen.kv.unwrap().value, "p1");
+    leading.kill().await.unwrap();
+    clients.member.shutdown().await;
+}

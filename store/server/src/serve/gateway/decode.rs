@@ -333,6 +333,41 @@ mod tests {
         assert_eq!(create.filters, [0, 1]);
     }
 
+    proptest::proptest! {
+        /// Whatever comes, it is a message or an error.
+        #[test]
+        fn nothing_makes_the_reader_stumble(text in r#"[{}\[\]:,"\\0-9a-z_ .-]{0,60}"#, key in ".{0,20}") {
+            use super::super::scan::{Finder, Found};
+            for body in [text.clone(), format!("{{\"key\":{text}}}"), format!("{{{key:?}:{text}}}")] {
+                if let Ok(Found::Value(range)) = Finder::default().look(body.as_bytes(), true) {
+                    let _ = self::range(&body[range]);
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_read_back(key: Vec<u8>, limit: i64, revision: i64, sort in 0..9_i32, flag: bool) {
+            let request = pb::RangeRequest {
+                key: key.clone().into(),
+                range_end: key.into(),
+                limit,
+                revision,
+                sort_order: sort,
+                keys_only: flag,
+                ..Default::default()
+            };
+            let descriptor = routes::pool().get_message_by_name("etcdserverpb.RangeRequest").unwrap();
+            let dynamic = prost_reflect::DynamicMessage::decode(
+                descriptor,
+                &prost::Message::encode_to_vec(&request)[..],
+            );
+            let mut json = String::new();
+            let html = super::super::encode::Html::Escaped;
+            super::super::encode::message(&dynamic.unwrap(), html, &mut json);
+            proptest::prop_assert_eq!(range(&json), Ok(request));
+        }
+    }
+
     #[test]
     fn nesting_is_bounded() {
         let nested = |levels: usize| {

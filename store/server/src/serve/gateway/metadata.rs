@@ -11,6 +11,8 @@ use tonic::Status;
 /// A header that becomes metadata under the rest of its name.
 const PREFIX: &str = "grpc-metadata-";
 const TIMEOUT: &str = "grpc-timeout";
+/// What grpc-gateway makes of `Accept`.
+const MARK: &str = "grpcgateway-accept";
 
 /// The metadata of a call.
 pub(super) fn of(headers: &HeaderMap) -> HeaderMap {
@@ -27,6 +29,8 @@ pub(super) fn of(headers: &HeaderMap) -> HeaderMap {
             metadata.append(name, value.clone());
         }
     }
+    // By this a service knows that the caller's certificate, if any, is not the caller's login.
+    metadata.insert(MARK, HeaderValue::from_static("*/*"));
     metadata.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     metadata.insert(header::TE, HeaderValue::from_static("trailers"));
     metadata
@@ -37,6 +41,7 @@ fn belongs_to_transport(name: &str) -> bool {
     name.starts_with("grpc-")
         || name.ends_with("-bin")
         || matches!(name, "content-type" | "content-length" | "te" | "transfer-encoding")
+        || name == MARK
         || matches!(name, "connection" | "upgrade" | "host" | "trailer" | "keep-alive")
 }
 
@@ -85,7 +90,7 @@ mod tests {
         let metadata = of(&headers);
         let mut names: Vec<&str> = metadata.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["authorization", "content-type", "hasleader", "te", "token"]);
+        assert_eq!(names, ["authorization", "content-type", MARK, "hasleader", "te", "token"]);
         assert_eq!(metadata["content-type"], "application/grpc");
     }
 
