@@ -164,6 +164,7 @@ impl NewMember {
         let settings = |error: identity::IdentityError| BackupError::Settings(error.to_string());
         let members = identity::first_members(&config).map_err(settings)?;
         let identity = identity::establish(staging, &config, &members).map_err(settings)?;
+        identity::keep(staging, identity).map_err(settings)?;
         Ok((members, identity))
     }
 
