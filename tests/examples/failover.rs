@@ -1,0 +1,85 @@
+//! How long nobody can write after the leader is killed: three members at etcd's default timings.
+//!
+//! Usage: `failover [kijabi|etcd] [RUNS]`. Clients ask both members that are left, again and again;
+//! the time is from the SIGKILL to the first acknowledged write.
+#![allow(clippy::print_stdout, reason = "it is a program")]
+
+use std::time::Duration;
+
+use kijabi_base::clock::{self, Instant};
+use kijabi_base::tasks;
+use kijabi_proto::etcdserverpb::PutRequest;
+use kijabi_tests::etcd::Client;
+use kijabi_tests::faults::{Cluster, ClusterProgram};
+use tokio::sync::mpsc;
+
+/// How often a write is tried at each member.
+const INTERVAL: Duration = Duration::from_millis(10);
+/// A cluster without a leader for that long has failed.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long a cluster is left alone before its leader is killed.
+const CALM: Duration = Duration::from_millis(1500);
+
+/// Tries to write at one member until somebody has succeeded.
+async fn write_until(client: Client, first: mpsc::Sender<Instant>) {
+    while !first.is_closed() {
+        let (mut kv, first) = (client.kv(), first.clone());
+        tasks::spawn("write", async move {
+            let put = PutRequest { key: "k".into(), value: "v".into(), ..Default::default() };
+            if kv.put(put).await.is_ok() {
+                // Nobody listens any more once one has succeeded.
+                let _ = first.try_send(clock::now());
+            }
+        });
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn fail_over(cluster: &mut Cluster) -> Duration {
+    cluster.wait_until_served().await;
+    tokio::time::sleep(CALM).await;
+    let leader = cluster.leader().await.expect("a cluster that serves has a leader");
+    let (sender, mut first) = mpsc::channel(1);
+    let mut clients = Vec::new();
+    for member in (0..cluster.size()).filter(|member| *member != leader) {
+        clients.push(cluster.connect(member).await.expect("a member listens"));
+    }
+    cluster.kill(leader);
+    let killed = clock::now();
+    let writers = clients.into_iter().map(|client| write_until(client, sender.clone()));
+    let writers: Vec<_> = writers.map(|writer| tasks::spawn("writer", writer)).collect();
+    let acknowledged = tokio::time::timeout(LIMIT, first.recv()).await;
+    let acknowledged = acknowledged.expect("a write in time").expect("writers go on");
+    first.close();
+    for writer in writers {
+        // It ends as soon as it looks.
+        let _ = writer.await;
+    }
+    cluster.launch(leader);
+    acknowledged - killed
+}
+
+#[tokio::main]
+async fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_else(|| "kijabi".to_owned());
+    let runs: usize = arguments.next().map_or(30, |text| text.parse().expect("RUNS is a number"));
+    let program = match name.as_str() {
+        "kijabi" => ClusterProgram::Kijabi,
+        "etcd" => ClusterProgram::Etcd,
+        other => panic!("kijabi or etcd, not {other}"),
+    };
+    let mut cluster = Cluster::start(program, 3, &[]).await;
+    let mut times = Vec::new();
+    for _ in 0..runs {
+        times.push(fail_over(&mut cluster).await);
+    }
+    times.sort();
+    let milliseconds = |at: usize| times.get(at).map_or(0, Duration::as_millis);
+    println!(
+        "{name}: {runs} failovers, median {} ms, worst {} ms, best {} ms",
+        milliseconds(runs / 2),
+        milliseconds(runs.saturating_sub(1)),
+        milliseconds(0)
+    );
+}
