@@ -168,7 +168,7 @@ impl Session {
         watcher: &Watcher,
     ) -> Option<Cow<'static, str>> {
         if request.start_revision < 0 {
-            return Some("mvcc: required revision has been compacted".into());
+            return Some("etcdserver: mvcc: required revision has been compacted".into());
         }
         let permitted = caller.as_ref().map_err(EtcdError::from).and_then(|caller| {
             // The range as it was sent, where a single zero byte as the end is every key from the

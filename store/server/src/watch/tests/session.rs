@@ -124,7 +124,10 @@ async fn odd_watches_are_refused_with_etcds_reasons() {
     let cases = [
         (create("b", "a", 0), "-1@1 created canceled (mvcc: watcher range is empty)"),
         (create("b", "b", 0), "-1@1 created canceled (mvcc: watcher range is empty)"),
-        (create("b", "", -1), "-1@1 created canceled (mvcc: required revision has been compacted)"),
+        (
+            create("b", "", -1),
+            "-1@1 created canceled (etcdserver: mvcc: required revision has been compacted)",
+        ),
         (create("", "", 0), "0@1 created"),
         (create("", "\0", i64::MAX), "0@1 created"),
     ];
