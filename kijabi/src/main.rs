@@ -10,6 +10,7 @@ mod component;
 mod demo;
 mod down;
 mod logging;
+mod member;
 mod roles;
 mod up;
 
@@ -25,6 +26,9 @@ fn main() -> ExitCode {
     let rest: Vec<OsString> = arguments.collect();
     if Path::new(&program).file_name().is_some_and(|name| name == "etcd") {
         return roles::store::main(&rest);
+    }
+    if rest.starts_with(&["store".into(), "member".into()]) {
+        return member::main(&rest[2..]);
     }
     if rest.first().is_some_and(|first| first == "store") {
         return roles::store::main(&rest[1..]);

@@ -8,9 +8,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use kijabi_base::tasks::Shutdown;
+use kijabi_server::config::{self, Config, Parsed};
 use kijabi_server::logging::LogError;
 use kijabi_server::{Member, StartError};
-use kijabi_server::config::{self, Config, Parsed};
 
 use crate::component;
 
@@ -48,14 +49,21 @@ fn print(text: &str) -> ExitCode {
 
 fn run(config: Config) -> anyhow::Result<()> {
     kijabi_server::logging::init(&config)?;
-    component::run(|shutdown| async move {
-        let member = Member::start(config).await?;
-        kijabi_server::notify::ready(std::env::var_os("NOTIFY_SOCKET").as_deref());
-        let ended = tokio::select! {
-            () = shutdown.wait() => Ok(()),
-            ended = member.wait() => ended.context("the member stopped itself"),
-        };
-        member.shutdown().await;
-        ended
-    })
+    component::run(|shutdown| serve(config, shutdown))
+}
+
+/// Runs a member until it is told to stop, or stops itself.
+pub(crate) async fn serve(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let member = tokio::select! {
+        // It may wait long for the other members.
+        () = shutdown.wait() => return Ok(()),
+        member = Member::start(config) => member?,
+    };
+    kijabi_server::notify::ready(std::env::var_os("NOTIFY_SOCKET").as_deref());
+    let ended = tokio::select! {
+        () = shutdown.wait() => Ok(()),
+        ended = member.wait() => ended.context("the member stopped itself"),
+    };
+    member.shutdown().await;
+    ended
 }

@@ -8,8 +8,19 @@ use tokio::sync::watch;
 
 /// Why a member stopped itself.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the member stopped itself: {0}")]
-pub struct MemberError(Arc<str>);
+#[error("the member stopped itself: {why}")]
+pub struct MemberError {
+    why: Arc<str>,
+    /// It has nothing left to do; that is no fault.
+    left: bool,
+}
+
+impl MemberError {
+    /// What is to be said of the end.
+    pub(crate) fn into_result(self) -> Result<(), Self> {
+        if self.left { Ok(()) } else { Err(self) }
+    }
+}
 
 /// Tells the member to stop. Cloning shares.
 #[derive(Clone, Debug)]
@@ -24,13 +35,21 @@ impl Fatal {
 
     /// Stops the member. The first reason counts.
     pub(crate) fn stop(&self, why: impl Into<Arc<str>>) {
-        let why = why.into();
+        self.end(MemberError { why: why.into(), left: false });
+    }
+
+    /// Stops the member without a fault: the cluster has no place for it any more.
+    pub(crate) fn leave(&self, why: impl Into<Arc<str>>) {
+        self.end(MemberError { why: why.into(), left: true });
+    }
+
+    fn end(&self, error: MemberError) {
         self.0.send_if_modified(|reason| {
             if reason.is_some() {
                 return false;
             }
-            tracing::error!(%why, "the member stops itself");
-            *reason = Some(MemberError(why));
+            tracing::error!(why = %error.why, "the member stops itself");
+            *reason = Some(error);
             true
         });
     }
@@ -38,10 +57,11 @@ impl Fatal {
     /// Resolves once the member is to stop.
     pub(crate) async fn wait(&self) -> MemberError {
         let mut reason = self.0.subscribe();
-        match reason.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().expect("it was waited for"),
+        let told = reason.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match told {
+            Some(reason) => reason,
             // The sender is `self`.
-            Err(_) => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
 }

@@ -6,21 +6,21 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use kijabi_disk::small;
-use kijabi_proto::etcdserverpb::Member;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
 use crate::config::Config;
 use crate::consensus::Peer;
-use crate::peer::Peers;
 
 /// A member's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Identity {
     pub(crate) cluster_id: u64,
     pub(crate) member_id: u64,
+    /// Whether it was added to a cluster that existed. Such a member never begins one.
+    #[serde(default)]
+    pub(crate) joined: bool,
 }
 
 /// Why the identity cannot be told.
@@ -35,94 +35,37 @@ pub(crate) enum IdentityError {
 const FILE: &str = "identity";
 
 /// The members of a new cluster by id.
-pub(crate) fn first_members(config: &Config) -> Result<BTreeMap<u64, Peer>, IdentityError> {
-    let mut by_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    if config.initial_cluster.is_empty() {
-        let urls = config.initial_advertise_peer_urls.clone();
-        by_name.insert(config.name.clone(), urls);
-    }
-    for part in config.initial_cluster.split(',').filter(|part| !part.is_empty()) {
-        let Some((name, url)) = part.split_once('=') else {
-            let what = format!("--initial-cluster: \"{part}\" is not NAME=URL");
-            return Err(IdentityError::Config(what));
-        };
-        by_name.entry(name.trim().to_owned()).or_default().push(url.trim().to_owned());
-    }
-    // Sorted, so that every member begins with the very same entry.
-    let members = by_name.into_iter().map(|(name, mut peer_urls)| {
-        peer_urls.sort();
+pub(crate) fn first_members(config: &Config) -> BTreeMap<u64, Peer> {
+    let members = config.initial_members().into_iter().map(|(name, peer_urls)| {
         let id = member_id(&peer_urls, &config.initial_cluster_token);
         (id, Peer { name, peer_urls, learner: false })
     });
-    Ok(members.collect())
+    members.collect()
 }
 
-/// Whether the data folder knows already who this member is.
-pub(crate) fn is_kept(dir: &Path) -> bool {
-    dir.join(FILE).exists()
-}
-
-/// A member of a new cluster whose data is gone must not begin again: it would vote a second time
-/// where it has voted. The others know whether it has been there; if none can be asked, nobody has.
-pub(crate) async fn check_first_start(
-    identity: Identity,
-    members: &BTreeMap<u64, Peer>,
-    peers: &Peers,
-    limit: Duration,
-) -> Result<(), IdentityError> {
-    let others = members.iter().filter(|(id, _)| **id != identity.member_id);
-    let asked = others.map(|(id, peer)| {
-        let link = peers.link(*id, &peer.peer_urls);
-        async move { link.members(limit).await }
-    });
-    for answer in futures::future::join_all(asked).await.into_iter().flatten() {
-        let started =
-            |member: &Member| member.id == identity.member_id && !member.client_ur_ls.is_empty();
-        if answer.members.iter().any(started) {
-            let what = format!("member {:x} has already been bootstrapped", identity.member_id);
-            return Err(IdentityError::Config(what));
-        }
-    }
-    Ok(())
-}
-
-/// Reads the identity from the data folder, or derives it.
-pub(crate) fn establish(
-    dir: &Path,
-    config: &Config,
-    members: &BTreeMap<u64, Peer>,
-) -> Result<Identity, IdentityError> {
-    let path = dir.join(FILE);
-    if let Some(bytes) = small::load(&path)? {
-        let identity = serde_json::from_slice(&bytes).map_err(std::io::Error::other)?;
-        return Ok(identity);
-    }
-    let mut own = config.initial_advertise_peer_urls.clone();
-    if !config.initial_cluster.is_empty() {
-        let prefix = format!("{}=", config.name);
-        let named: Vec<_> = config
-            .initial_cluster
-            .split(',')
-            .filter_map(|part| part.trim().strip_prefix(&prefix))
-            .map(str::to_owned)
-            .collect();
-        if named.is_empty() {
-            let what = format!(
-                "couldn't find local name \"{}\" in the initial cluster configuration",
-                config.name
-            );
-            return Err(IdentityError::Config(what));
-        }
-        own = named;
-    }
-    let member_id = member_id(&own, &config.initial_cluster_token);
-    Ok(Identity { cluster_id: cluster_id(members.keys().copied()), member_id })
+/// The identity that the data folder has; `None` if it is new.
+pub(crate) fn load(dir: &Path) -> Result<Option<Identity>, IdentityError> {
+    let Some(bytes) = small::load(&dir.join(FILE))? else { return Ok(None) };
+    Ok(Some(serde_json::from_slice(&bytes).map_err(std::io::Error::other)?))
 }
 
 /// Keeps the identity in the data folder.
-pub(crate) fn keep(dir: &Path, identity: Identity) -> Result<(), IdentityError> {
+pub(crate) fn save(dir: &Path, identity: Identity) -> Result<(), IdentityError> {
     let bytes = serde_json::to_vec(&identity).map_err(std::io::Error::other)?;
     Ok(small::save(&dir.join(FILE), &bytes)?)
+}
+
+/// The identity of one of the first members; the settings are checked (`Config::check_bootstrap`).
+pub(crate) fn of_first_member(config: &Config) -> Identity {
+    let (members, token) = (config.initial_members(), &config.initial_cluster_token);
+    let ids = members.values().map(|urls| member_id(urls, token));
+    let own = members.get(&config.name).map_or(&[][..], Vec::as_slice);
+    Identity { cluster_id: cluster_id(ids), member_id: member_id(own, token), joined: false }
+}
+
+/// The id that etcd gives a member added at this time: the token is empty then.
+pub(crate) fn later_member_id(peer_urls: &[String], unix_seconds: u64) -> u64 {
+    member_id(peer_urls, &unix_seconds.to_string())
 }
 
 /// etcd's member id: the first bytes of SHA-1 over the sorted peer URLs and the token.
@@ -157,26 +100,21 @@ mod tests {
     #[test]
     fn ids_are_the_ones_etcd_derives() {
         let config = Config::default();
-        let members = first_members(&config).unwrap();
+        let members = first_members(&config);
         assert_eq!(members.keys().copied().collect::<Vec<_>>(), [0x8e9e_05c5_2164_694d]);
-        let dir = tempfile::tempdir().unwrap();
-        let identity = establish(dir.path(), &config, &members).unwrap();
+        let identity = of_first_member(&config);
         assert_eq!(identity.cluster_id, 0xcdf8_1819_4e3a_8c32);
-        keep(dir.path(), identity).unwrap();
-        let other = Config { name: "other".into(), ..config };
-        assert_eq!(establish(dir.path(), &other, &members).unwrap(), identity);
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(load(dir.path()).unwrap(), None);
+        save(dir.path(), identity).unwrap();
+        assert_eq!(load(dir.path()).unwrap(), Some(identity));
     }
 
     #[test]
-    fn a_name_that_is_not_in_the_initial_cluster_is_an_error() {
-        let config =
-            Config { initial_cluster: "a=http://localhost:2380".into(), ..Config::default() };
-        let members = first_members(&config).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let error = establish(dir.path(), &config, &members).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "couldn't find local name \"default\" in the initial cluster configuration"
-        );
+    fn a_member_that_is_added_gets_an_id_of_its_urls_and_the_time() {
+        let urls = ["http://10.0.0.1:2380".to_owned(), "http://10.0.0.1:2381".to_owned()];
+        // SHA-1 of "http://10.0.0.1:2380http://10.0.0.1:23811700000000".
+        assert_eq!(later_member_id(&urls, 1_700_000_000), 0x549f_0f24_6ee6_4f12);
+        assert_ne!(later_member_id(&urls, 1_700_000_001), 0x549f_0f24_6ee6_4f12);
     }
 }

@@ -10,6 +10,7 @@ mod auto_compaction;
 pub mod backup;
 mod barrier;
 mod check;
+mod cluster;
 pub mod config;
 mod consensus;
 mod drivers;

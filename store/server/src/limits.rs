@@ -60,3 +60,9 @@ pub(crate) const H2_STREAMS_MAX: u32 = 16_384;
 /// at once, and how many of them come back in a second.
 pub(crate) const H2_IDLE_FRAMES_BURST: u32 = 20_000;
 pub(crate) const H2_IDLE_FRAMES_PER_SECOND: u32 = 5_000;
+/// Changes of members that wait for their turn at the leader.
+pub(crate) const MEMBER_CHANGES_WAITING_MAX: usize = 16;
+/// Entries that a member may lack when it is made a voter.
+pub(crate) const VOTER_LAG_ENTRIES_MAX: u64 = 500;
+/// Election timeouts that a leader waits for the one it hands over to.
+pub(crate) const LEADER_TRANSFER_TIMEOUTS_MAX: u32 = 2;

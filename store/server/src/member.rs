@@ -4,6 +4,7 @@
 //! trap: nothing is opened before the folder is locked and the ports are bound, so that a start
 //! that fails leaves everything as it was.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use tokio::task::JoinHandle;
 use crate::access::{Access, BadTokenOptions};
 use crate::apply_hooks::ApplyHooks;
 use crate::barrier::Barrier;
+use crate::cluster::remote::{MembershipPort, Remote};
+use crate::cluster::{self, Cluster, departure, force, join};
 use crate::config::{Config, ETCD_VERSION};
 use crate::consensus::{self, Applier, ConsensusError, LogStore, Network, Raft};
 use crate::drivers::{self, DatabaseSize};
@@ -73,6 +76,12 @@ enum Cause {
     Consensus(#[from] ConsensusError),
     #[error(transparent)]
     Tokens(#[from] BadTokenOptions),
+    #[error("{}; data-dir used by this member must be removed", departure::REMOVED)]
+    Removed,
+    #[error(transparent)]
+    Stopped(MemberError),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     #[error("the member did not become ready: {0}")]
     NotReady(Error),
 }
@@ -156,7 +165,7 @@ impl Member {
             _ = stopped.wait_for(|stopped| *stopped) => Ok(()),
             why = self.fatal.wait() => {
                 self.shutdown().await;
-                Err(why)
+                why.into_result()
             }
         }
     }
@@ -206,17 +215,25 @@ async fn start(config: Config) -> Result<Member, Cause> {
         Arc::clone(&core.metrics),
         Arc::clone(core.hub.tally()),
     ));
-    let (peers, stop_peers) = (core.peers.clone(), parts.peer_stop.clone());
+    let membership = MembershipPort::new(core.cluster.clone());
+    let (peers, stop_peers) = ((core.peers.clone(), membership), parts.peer_stop.clone());
     parts.peer_servers = ports.serve_members(&config, peers, &endpoints, &stop_peers);
     parts.servers = ports.serve_monitoring(&config, &endpoints, &shutdown);
-    if let Err(error) = announce(&core.store, &config, &client_urls).await {
+    let ready = tokio::select! {
+        announced = announce(&core.store, &config, &client_urls) => {
+            announced.map_err(Cause::NotReady)
+        }
+        // It may be told meanwhile that it is no member any more.
+        why = fatal.wait() => Err(Cause::Stopped(why)),
+    };
+    if let Err(cause) = ready {
         shutdown.trigger();
         stop(parts).await;
-        return Err(Cause::NotReady(error));
+        return Err(cause);
     }
     let client_addrs = ports.clients().filter_map(Bound::address).collect();
-    let Core { store, hub, applier, size, metrics, .. } = core;
-    let grpc = Grpc::new(&store, hub, applier, size, metrics);
+    let Core { store, hub, applier, size, metrics, cluster, .. } = core;
+    let grpc = Grpc::new(&store, hub, applier, size, metrics, cluster);
     let clients = Box::new(Clients::new(grpc, &config, &shutdown));
     parts.servers.extend(ports.serve_clients(&config, clients, &endpoints, &shutdown));
     tracing::info!(
@@ -269,6 +286,7 @@ struct Opened {
     hub: Arc<Hub>,
     hooks: ApplyHooks,
     peers: Peers,
+    remote: Remote,
     metrics: Arc<Metrics>,
     started: Instant,
 }
@@ -277,18 +295,13 @@ async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
     let dir = data.path().join("member");
     let wal_dir = config.wal_dir.clone().unwrap_or_else(|| dir.join("wal"));
     let (home, state) = StateHome::open(&dir.join("snap"))?;
-    if !identity::is_kept(&dir) {
-        config.check_bootstrap().map_err(IdentityError::Config)?;
-    }
-    let members = identity::first_members(&config)?;
-    let identity = identity::establish(&dir, &config, &members)?;
-    let patience = Patience { connect: config.election_timeout, silence: config.election_timeout };
-    let peers = Peers::new(identity, connect::dial(peer_tls(&config)?), patience);
-    if !identity::is_kept(&dir) {
-        let limit = config.election_timeout;
-        identity::check_first_start(identity, &members, &peers, limit).await?;
-        identity::keep(&dir, identity)?;
-    }
+    let silence = config.election_timeout;
+    let (dial, patience) =
+        (connect::dial(peer_tls(&config)?), Patience { connect: silence, silence });
+    let remote = Remote::new(0, Arc::clone(&dial), patience);
+    let identity = join::establish(&dir, &config, &remote).await?;
+    let members = if identity.joined { BTreeMap::new() } else { identity::first_members(&config) };
+    let peers = Peers::new(identity, Arc::clone(&dial), patience);
     let metrics = Arc::new(Metrics::of(
         identity.member_id,
         ETCD_VERSION,
@@ -298,6 +311,9 @@ async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
     let wal = open_wal(&wal_dir, &metrics)?;
     let (state, settings, started) = (Arc::new(state), Settings::default(), clock::now());
     let machine = Machine::open(Arc::clone(&state) as _, settings)?;
+    if machine.is_member_removed(identity.member_id) {
+        return Err(Cause::Removed);
+    }
     let hub = Hub::new(machine.revision());
     let machine = Arc::new(RwLock::new(machine));
     let (applied, term) = (machine.read().applied_index(), machine.read().applied_term());
@@ -309,6 +325,9 @@ async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
     let hooks = hooks.with_access(access);
     let applier = Applier::new(Arc::clone(&machine), state, home, settings, hooks.clone());
     let log = LogStore::new(wal.clone());
+    if config.force_new_cluster {
+        force::begin_anew(&wal, &applier, &config, identity.member_id).await?;
+    }
     let network = Network { peers: peers.clone(), metrics: Arc::clone(&metrics) };
     let id = identity.member_id;
     let raft = consensus::start(&config, id, network, log, applier.clone(), members).await?;
@@ -323,6 +342,7 @@ async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
         hub,
         hooks,
         peers,
+        remote: Remote::new(identity.cluster_id, dial, patience),
         metrics,
         started,
     };
@@ -336,6 +356,7 @@ struct Core {
     applier: Applier,
     size: DatabaseSize,
     peers: PeerPort,
+    cluster: Cluster,
     metrics: Arc<Metrics>,
 }
 
@@ -352,6 +373,7 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
         hub,
         hooks,
         peers,
+        remote,
         metrics,
         started,
     } = opened;
@@ -368,6 +390,7 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
         limit: config.election_timeout,
         interval: config.heartbeat_interval,
     };
+    let connections = peers.clone();
     let route = Route::new(raft.clone(), peers);
     let carrier = Carrier {
         member_id: identity.member_id,
@@ -414,6 +437,8 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
     let peer_stop = Shutdown::new();
     let (to, stop, counters) = (store.clone(), peer_stop.clone(), Arc::clone(&metrics));
     let peers = PeerPort::new(identity, raft.clone(), home, to, contact, stop, counters);
+    let cluster = Cluster::new(store.clone(), raft.clone(), remote, connections);
+    cluster::run(&cluster, &halt, fatal);
     let parts = Parts {
         raft,
         wal,
@@ -424,7 +449,7 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
         halt,
         _data: data,
     };
-    (parts, Core { store, hub, applier, size, peers, metrics })
+    (parts, Core { store, hub, applier, size, peers, cluster, metrics })
 }
 
 /// TLS of connections to other members, if there are certificates for it.

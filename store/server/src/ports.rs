@@ -10,6 +10,7 @@ use std::sync::Arc;
 use kijabi_base::tasks::{self, Shutdown};
 use tokio::task::JoinHandle;
 
+use crate::cluster::remote::MembershipPort;
 use crate::config::{Config, TlsFiles};
 use crate::peer::PeerPort;
 use crate::serve::{
@@ -70,12 +71,12 @@ impl Ports {
     pub(crate) fn serve_members(
         &mut self,
         config: &Config,
-        peers: PeerPort,
+        (peers, membership): (PeerPort, MembershipPort),
         endpoints: &Arc<Endpoints>,
         shutdown: &Shutdown,
     ) -> Vec<JoinHandle<()>> {
         let ports = std::mem::take(&mut self.members);
-        let role = Role::Members(peers);
+        let role = Role::Members(peers, membership);
         let group = (ports, role, Protocols::Both, "serving peer traffic");
         serve_group(group, config, endpoints, shutdown)
     }

@@ -162,9 +162,10 @@ impl NewMember {
         let fingerprint = self.fingerprint(state)?;
         config.initial_cluster_token = format!("{}\n{fingerprint}", config.initial_cluster_token);
         let settings = |error: identity::IdentityError| BackupError::Settings(error.to_string());
-        let members = identity::first_members(&config).map_err(settings)?;
-        let identity = identity::establish(staging, &config, &members).map_err(settings)?;
-        identity::keep(staging, identity).map_err(settings)?;
+        let members = identity::first_members(&config);
+        config.check_bootstrap().map_err(BackupError::Settings)?;
+        let identity = identity::of_first_member(&config);
+        identity::save(staging, identity).map_err(settings)?;
         Ok((members, identity))
     }
 

@@ -122,6 +122,17 @@ impl Applier {
         &self.0.home
     }
 
+    /// The last applied log id, as it is stored.
+    pub(crate) fn last_applied(&self) -> io::Result<Option<LogId>> {
+        Ok(Self::meta(&self.state())?.last_log_id)
+    }
+
+    /// What the stored membership says of a member.
+    pub(crate) fn peer(&self, member_id: u64) -> io::Result<Option<Peer>> {
+        let meta = Self::meta(&self.state())?;
+        Ok(meta.last_membership.membership().get_node(&member_id).cloned())
+    }
+
     /// Runs one step of the scheduled compaction, of at most `rows_max` rows. `None` if none is
     /// due, else whether it is done.
     pub(crate) async fn compact_step(&self, rows_max: usize) -> Result<Option<bool>, StateError> {

@@ -7,6 +7,7 @@
 mod applier;
 mod log_store;
 mod network;
+mod roster;
 pub(crate) mod seed;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 pub(crate) use applier::{Applier, has_compaction};
 pub(crate) use log_store::LogStore;
 pub(crate) use network::Network;
+pub(crate) use roster::{Roster, RosterError};
 pub(crate) use types::{Payload, Peer, TypeConfig};
 
 use crate::config::Config;
@@ -63,6 +65,10 @@ pub(crate) async fn start(
     let raft = openraft::Raft::new(member_id, settings, network, log, applier)
         .await
         .map_err(|error| failed(error.to_string()))?;
+    if first_members.is_empty() {
+        // It was added to a cluster that existed: the leader brings it what it needs.
+        return Ok(raft);
+    }
     match raft.initialize(first_members).await {
         Ok(()) => {}
         // It exists already: the usual restart.
@@ -174,6 +180,12 @@ fn is_alone(seen: &openraft::RaftMetrics<TypeConfig>) -> bool {
     seen.membership_config.membership().nodes().count() < 2
 }
 
+/// Whether a member is to learn only. One that is to vote, but has not caught up yet, is none.
+fn is_learner(seen: &openraft::RaftMetrics<TypeConfig>, member_id: u64) -> bool {
+    let peer = seen.membership_config.membership().get_node(&member_id);
+    peer.is_none_or(|peer| peer.learner)
+}
+
 /// Keeps `standing` current, telling `changed` the old and the new one, and calls `led` when this
 /// member begins or ceases to lead. Ends with Raft; an end that nobody asked for stops the member.
 pub(crate) async fn observe(
@@ -201,7 +213,7 @@ pub(crate) async fn observe(
                 term: seen.current_term,
                 committed_index: index(&seen.local_committed),
                 applied_index: index(&seen.last_applied),
-                is_learner: seen.membership_config.voter_ids().all(|id| id != member_id),
+                is_learner: is_learner(&seen, member_id),
             };
             (now, leading, is_alone(&seen), seen.running_state.clone())
         };

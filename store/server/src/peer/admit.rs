@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn only_members_of_this_cluster_reach_this_member() {
-        let identity = Identity { cluster_id: 0xc1, member_id: 0xa };
+        let identity = Identity { cluster_id: 0xc1, member_id: 0xa, joined: false };
         let case = |cluster: &str, sender: &str, target: &str, entries| {
             let mut headers = HeaderMap::new();
             headers.insert(CLUSTER_ID, cluster.parse().unwrap());

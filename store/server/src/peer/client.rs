@@ -12,14 +12,14 @@ use std::time::Duration;
 use kijabi_proto::etcdserverpb as etcd;
 use kijabi_proto::peer as pb;
 use kijabi_proto::peer::peer_client::PeerClient;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::admit::{CLUSTER_ID, SENDER, TARGET};
-use super::connect::{Dial, Patience, channel};
+use super::connect::{Addresses, Dial, Patience, channel};
 use crate::identity::Identity;
 use crate::limits::PEER_MESSAGE_BYTES_MAX;
 
@@ -45,7 +45,7 @@ struct Inner {
     identity: Identity,
     dial: Dial,
     patience: Patience,
-    links: Mutex<BTreeMap<u64, (Vec<String>, Link)>>,
+    links: Mutex<BTreeMap<u64, (Addresses, Link)>>,
 }
 
 /// Writes the ids into each request.
@@ -74,27 +74,35 @@ impl Peers {
         Self(Arc::new(Inner { identity, dial, patience, links }))
     }
 
-    /// The connections to a member, kept for as long as its URLs stay the same.
+    /// The connections to a member. If its URLs have changed, whoever has them already is led to
+    /// the new ones, too: Raft keeps its own for as long as the member is one.
     pub(crate) fn link(&self, target: u64, urls: &[String]) -> Link {
         let mut links = self.0.links.lock();
-        if let Some((known, link)) = links.get(&target)
-            && known == urls
-        {
+        if let Some((known, link)) = links.get(&target) {
+            if *known.read() != urls {
+                *known.write() = urls.to_vec();
+            }
             return link.clone();
         }
-        let link = self.connect(target, urls);
-        links.insert(target, (urls.to_vec(), link.clone()));
+        let addresses = Arc::new(RwLock::new(urls.to_vec()));
+        let link = self.connect(target, &addresses);
+        links.insert(target, (addresses, link.clone()));
         link
     }
 
-    fn connect(&self, target: u64, urls: &[String]) -> Link {
+    /// Forgets the connections to members that are none any more.
+    pub(crate) fn keep(&self, is_member: impl Fn(u64) -> bool) {
+        self.0.links.lock().retain(|id, _| is_member(*id));
+    }
+
+    fn connect(&self, target: u64, urls: &Addresses) -> Link {
         let named = Named {
             cluster: hexadecimal(self.0.identity.cluster_id),
             sender: hexadecimal(self.0.identity.member_id),
             target: hexadecimal(target),
         };
         let client = || {
-            let channel = channel(urls.to_vec(), Arc::clone(&self.0.dial), self.0.patience);
+            let channel = channel(Arc::clone(urls), Arc::clone(&self.0.dial), self.0.patience);
             PeerClient::with_interceptor(channel, named.clone())
                 .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
@@ -159,11 +167,6 @@ impl Link {
     ) -> Result<etcd::LeaseTimeToLiveResponse, Status> {
         let mut client = self.control.clone();
         call(limit, client.lease_time_to_live(within(request, limit))).await
-    }
-
-    pub(crate) async fn members(&self, limit: Duration) -> Result<pb::MembersResponse, Status> {
-        let mut client = self.control.clone();
-        call(limit, client.members(within(pb::MembersRequest {}, limit))).await
     }
 }
 

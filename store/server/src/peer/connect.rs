@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use parking_lot::RwLock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -48,6 +49,10 @@ async fn connect(url: String, tls: Option<Arc<ClientTls>>) -> io::Result<Box<dyn
     Ok(Box::new(stream))
 }
 
+/// The peer URLs of a member. They may change while connections to it are kept: the next one that
+/// is made goes to the new ones.
+pub(crate) type Addresses = Arc<RwLock<Vec<String>>>;
+
 /// How long things may take between members.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
@@ -59,7 +64,7 @@ pub(crate) struct Patience {
 
 /// A connection that is made when it is needed, and made again when it breaks. With several URLs,
 /// each attempt goes to the next one.
-pub(crate) fn channel(urls: Vec<String>, dial: Dial, patience: Patience) -> Channel {
+pub(crate) fn channel(urls: Addresses, dial: Dial, patience: Patience) -> Channel {
     // The address in it is never dialed: the connector below knows where to go.
     let endpoint = Endpoint::from_static("http://peer")
         .connect_timeout(patience.connect)
@@ -69,7 +74,7 @@ pub(crate) fn channel(urls: Vec<String>, dial: Dial, patience: Patience) -> Chan
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .buffer_size(PEER_SEND_QUEUE_MAX);
-    endpoint.connect_with_connector_lazy(Dialer { urls: urls.into(), dial, next: Arc::default() })
+    endpoint.connect_with_connector_lazy(Dialer { urls, dial, next: Arc::default() })
 }
 
 /// Room for what may be under way; also what HTTP/2 tolerates in frames that are not read yet.
@@ -79,7 +84,7 @@ const _: () = assert!(PEER_MESSAGE_BYTES_MAX > STREAM_WINDOW_BYTES as usize);
 
 #[derive(Clone)]
 struct Dialer {
-    urls: Arc<[String]>,
+    urls: Addresses,
     dial: Dial,
     next: Arc<AtomicUsize>,
 }
@@ -95,7 +100,11 @@ impl tower::Service<Uri> for Dialer {
 
     fn call(&mut self, _uri: Uri) -> Self::Future {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let Some(url) = self.urls.get(turn % self.urls.len().max(1)).cloned() else {
+        let url = {
+            let urls = self.urls.read();
+            urls.get(turn % urls.len().max(1)).cloned()
+        };
+        let Some(url) = url else {
             return Box::pin(async { Err(io::Error::other("the member has no peer URL")) });
         };
         let dialing = (self.dial)(url);

@@ -37,7 +37,6 @@ use crate::limits::{FORWARDED_BATCHES_MAX, PEER_MESSAGE_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::propose::{Submitted, submit_here};
 use crate::serve::Grpc;
-use crate::service::cluster::member_list;
 use crate::service::lease;
 use crate::status::EtcdError;
 use crate::store::Store;
@@ -105,9 +104,7 @@ impl PeerPort {
                 | "/kijabi.peer.v1.Peer/Heartbeat"
                 | "/kijabi.peer.v1.Peer/Snapshot"
         );
-        // A member that joins is not known yet when it asks who the others are.
-        let may_ask = path == "/kijabi.peer.v1.Peer/Members";
-        let admitted = admit(request.headers(), self.0.identity, brings_entries || may_ask, |id| {
+        let admitted = admit(request.headers(), self.0.identity, brings_entries, |id| {
             is_member(&self.0.raft, id)
         });
         match admitted {
@@ -362,15 +359,6 @@ impl Peer for PeerPort {
             Ok(response) => Ok(Response::new(response)),
             Err(error) => Err(error.into()),
         }
-    }
-
-    async fn members(
-        &self,
-        _request: Request<pb::MembersRequest>,
-    ) -> Result<Response<pb::MembersResponse>, Status> {
-        let cluster_id = self.0.identity.cluster_id;
-        let members = member_list(&self.0.store);
-        Ok(Response::new(pb::MembersResponse { cluster_id, members }))
     }
 }
 

@@ -27,6 +27,7 @@ use tower::Service as _;
 
 use super::counted::{self, Received, Sent};
 use super::refusal;
+use crate::cluster::Cluster;
 use crate::consensus::Applier;
 use crate::drivers::DatabaseSize;
 use crate::metrics::Metrics;
@@ -68,6 +69,7 @@ impl Grpc {
         applier: Applier,
         size: DatabaseSize,
         metrics: Arc<Metrics>,
+        cluster: Cluster,
     ) -> Self {
         let bytes_max = store.config().max_request_bytes + GRPC_OVERHEAD_BYTES;
         let slow = store.config().warning_unary_request;
@@ -81,7 +83,7 @@ impl Grpc {
                 .max_decoding_message_size(bytes_max),
             lease: LeaseServer::new(LeaseService::new(store()))
                 .max_decoding_message_size(bytes_max),
-            cluster: ClusterServer::new(ClusterService::new(store())),
+            cluster: ClusterServer::new(ClusterService::new(store(), cluster)),
             maintenance: MaintenanceServer::new(maintenance),
             auth: AuthServer::new(AuthService::new(store())),
             lock: LockServer::new(LockService::new(Arc::clone(&recipe)))

@@ -14,7 +14,6 @@ use super::health::{Health, Probe};
 use crate::config::ETCD_VERSION;
 use crate::metrics::Metrics;
 use crate::service::cluster::member_list;
-use crate::service::maintenance::STORAGE_VERSION;
 use crate::store::Store;
 use crate::watch::Tally;
 
@@ -46,7 +45,9 @@ impl Endpoints {
         let answering = async {
             match path {
                 "/health" => self.health(&Query::of(query)).await,
-                "/version" => respond(StatusCode::OK, "application/json", version_body()),
+                "/version" => {
+                    respond(StatusCode::OK, "application/json", version_body(&self.store))
+                }
                 "/metrics" => {
                     self.metrics.look(&self.store.machine().read(), &self.tally);
                     let body = self.metrics.render();
@@ -73,7 +74,7 @@ impl Endpoints {
     // Differs from etcd: Raft, promotion, hashes and leases go over gRPC, so their paths are unknown.
     pub(crate) fn answer_member(&self, method: &Method, uri: &Uri) -> Response<Body> {
         let body = match uri.path() {
-            "/version" => version_body(),
+            "/version" => version_body(&self.store),
             "/members" => members_body(&self.store),
             _ => return not_found(),
         };
@@ -164,9 +165,11 @@ fn known(path: &str) -> bool {
     matches!(path, "/health" | "/version") || Probe::of(path).is_some()
 }
 
-fn version_body() -> String {
+fn version_body(store: &Store) -> String {
+    let cluster = store.machine().read().cluster_version();
+    // What is stored is stored as the cluster's version has it.
     format!(
-        "{{\"etcdserver\":\"{ETCD_VERSION}\",\"etcdcluster\":\"{STORAGE_VERSION}\",\"storage\":\"{STORAGE_VERSION}\"}}"
+        "{{\"etcdserver\":\"{ETCD_VERSION}\",\"etcdcluster\":\"{cluster}\",\"storage\":\"{cluster}\"}}"
     )
 }
 

@@ -36,6 +36,7 @@ use kijabi_base::tasks::{self, Shutdown};
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 
+use crate::cluster::remote::MembershipPort;
 use crate::config::KeepAlive;
 use crate::peer::PeerPort;
 use tls::Handshakes;
@@ -53,7 +54,7 @@ pub(crate) enum Role {
     /// Monitoring: the endpoints.
     Monitoring,
     /// Other members.
-    Members(PeerPort),
+    Members(PeerPort, MembershipPort),
 }
 
 /// What a port serves.
@@ -106,8 +107,11 @@ impl Service {
                 let uri = request.uri();
                 self.endpoints.answer(request.method(), uri.path(), uri.query()).await
             }
-            Role::Members(peers) if PeerPort::is_for(&request) => peers.answer(request).await,
-            Role::Members(_) => self.endpoints.answer_member(request.method(), request.uri()),
+            Role::Members(_, membership) if MembershipPort::is_for(&request) => {
+                membership.answer(request).await
+            }
+            Role::Members(peers, _) if PeerPort::is_for(&request) => peers.answer(request).await,
+            Role::Members(..) => self.endpoints.answer_member(request.method(), request.uri()),
         }
     }
 }

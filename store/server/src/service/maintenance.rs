@@ -17,6 +17,7 @@ use super::guard::{Learner, admit};
 use super::snapshot::{self, Blobs};
 use super::{hash, mismatch, stamp};
 use crate::access::{self, Rpc};
+use crate::cluster::downgrade;
 use crate::config::ETCD_VERSION;
 use crate::consensus::Applier;
 use crate::drivers::DatabaseSize;
@@ -72,6 +73,10 @@ impl Maintenance for MaintenanceService {
             let (alarms, live) = (machine.alarms(), machine.live_bytes());
             (machine.revision(), alarms, machine.applied_index(), live)
         };
+        let (version, downgrade) = {
+            let machine = self.store.machine().read();
+            (machine.cluster_version(), machine.downgrade_target())
+        };
         let mut errors = Vec::new();
         if standing.leader == 0 {
             errors.push(EtcdError::NoLeader.text().to_owned());
@@ -96,9 +101,12 @@ impl Maintenance for MaintenanceService {
             errors,
             db_size_in_use: live as i64,
             is_learner: standing.is_learner,
-            storage_version: STORAGE_VERSION.into(),
+            storage_version: version.to_string(),
             db_size_quota: self.store.config().quota_bytes as i64,
-            downgrade_info: Some(pb::DowngradeInfo::default()),
+            downgrade_info: Some(pb::DowngradeInfo {
+                enabled: downgrade.is_some(),
+                target_version: downgrade.map(|target| target.to_string()).unwrap_or_default(),
+            }),
         }))
     }
 
@@ -192,51 +200,30 @@ impl Maintenance for MaintenanceService {
         Ok(Response::new(pb::MoveLeaderResponse { header: None }))
     }
 
-    // Differs from etcd: there is no earlier version to go back to.
     async fn downgrade(
         &self,
         request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        use pb::downgrade_request::DowngradeAction;
         admit(&self.store, request.metadata(), Learner::Refuses)?;
-        access::caller(&self.store, &request, Rpc::Downgrade).await?;
+        let caller = access::caller(&self.store, &request, Rpc::Downgrade).await?;
         let request = request.into_inner();
-        let error = match request.action() {
-            pb::downgrade_request::DowngradeAction::Cancel => EtcdError::NoInflightDowngrade,
-            _ if !is_version(&request.version) => EtcdError::WrongDowngradeVersionFormat,
-            _ => EtcdError::InvalidDowngradeTargetVersion,
+        let version = match DowngradeAction::try_from(request.action) {
+            Ok(DowngradeAction::Validate) => {
+                downgrade::validate(&self.store, &request.version).await?
+            }
+            Ok(DowngradeAction::Enable) => {
+                downgrade::enable(&self.store, &caller, &request.version).await?
+            }
+            Ok(DowngradeAction::Cancel) => downgrade::cancel(&self.store, &caller).await?,
+            Err(_) => return Err(Status::unknown("etcdserver: unknown method")),
         };
-        Err(error.into())
+        let header = Some(self.store.header_now());
+        Ok(Response::new(pb::DowngradeResponse { header, version }))
     }
-}
-
-/// `major.minor` or `major.minor.patch`.
-fn is_version(text: &str) -> bool {
-    let parts: Vec<&str> = text.trim_start_matches('v').split('.').collect();
-    (2..=3).contains(&parts.len())
-        && parts.iter().all(|part| part.len() < 10 && part.parse::<u32>().is_ok())
 }
 
 pub(crate) fn internal(error: &dyn std::fmt::Display) -> Status {
     tracing::error!(%error, "a maintenance request failed");
     Status::internal(format!("etcdserver: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_version;
-
-    #[test]
-    fn versions_are_told_from_other_texts() {
-        for (text, expected) in [
-            ("3.5", true),
-            ("3.5.0", true),
-            ("3", false),
-            ("", false),
-            ("3.x", false),
-            ("3.5.0.1", false),
-            ("3.99999999999", false),
-        ] {
-            assert_eq!(is_version(text), expected, "{text}");
-        }
-    }
 }
