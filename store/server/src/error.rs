@@ -39,6 +39,15 @@ pub(crate) enum Error {
     /// Nobody can log in here: there is no key to sign a token with.
     #[error("tokens are only checked here")]
     VerifyOnly,
+    /// No answer in time, and there was a change of leader meanwhile: the outcome is unknown.
+    #[error("request timed out, possibly due to previous leader failure")]
+    LeaderFailed,
+    /// The member that is to lead is no voter.
+    #[error("bad leader transferee")]
+    BadLeaderTransferee,
+    /// The other member does not lead in time.
+    #[error("request timed out, leader transfer took too long")]
+    TransferTimeout,
     /// The member is stopping or has stopped.
     #[error("server stopped")]
     Stopped,

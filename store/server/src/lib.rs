@@ -31,6 +31,7 @@ mod serve;
 mod service;
 pub mod status;
 mod store;
+mod transfer;
 mod watch;
 
 pub use config::Config;

@@ -43,7 +43,7 @@ use crate::propose::Carrier;
 use crate::serve::{self, Bound, ClientTls, Clients, Endpoints, Grpc};
 use crate::store::{Standing, Store, StoreParts};
 use crate::watch::Hub;
-use crate::{barrier, propose};
+use crate::{barrier, propose, transfer};
 
 /// Why a member did not start: one clear line, exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,7 @@ pub struct Member {
 /// What is taken apart when the member stops.
 struct Parts {
     raft: Raft,
+    store: Store,
     wal: Wal,
     applier: Applier,
     servers: Vec<JoinHandle<()>>,
@@ -142,13 +143,16 @@ impl Member {
     }
 
     /// Stops it: requests that run may finish, then everything is made durable and closed.
+    ///
+    /// A leader hands the lead over first, while everything still runs.
     pub async fn shutdown(&self) {
-        self.shutdown.trigger();
         let parts = self.parts.lock().take();
         if let Some(parts) = parts {
             // In a task of its own: whoever asked may go away before it is done.
-            let stopped = self.stopped.clone();
+            let (shutdown, stopped) = (self.shutdown.clone(), self.stopped.clone());
             let _task = tasks::spawn("stop", async move {
+                transfer::before_stop(&parts.store).await;
+                shutdown.trigger();
                 stop(parts).await;
                 stopped.send_replace(true);
             });
@@ -172,7 +176,8 @@ impl Member {
 }
 
 async fn stop(parts: Parts) {
-    let Parts { raft, wal, applier, servers, peer_servers, peer_stop, halt, _data } = parts;
+    let Parts { raft, store, wal, applier, servers, peer_servers, peer_stop, halt, _data } = parts;
+    drop(store);
     for server in servers {
         let _ = server.await;
     }
@@ -441,6 +446,7 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
     cluster::run(&cluster, &halt, fatal);
     let parts = Parts {
         raft,
+        store: store.clone(),
         wal,
         applier: applier.clone(),
         servers: Vec::new(),

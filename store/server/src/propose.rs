@@ -140,6 +140,7 @@ pub(crate) async fn submit_here(raft: &Raft, term: u64, batch: Payload) -> Submi
 
 impl Carrier {
     /// Brings a batch to the leader, again if need be and if it is safe, and returns its outcomes.
+    // Differs from etcd: a batch that is known to be lost is proposed again.
     async fn carry(&self, id: u64, batch: Bytes, slot: OwnedSemaphorePermit) -> Answers {
         let deadline = clock::now() + self.patience;
         let mut slot = Some(slot);
@@ -255,6 +256,13 @@ impl Carrier {
         let outcome = answers.unwrap_or(Err(Error::Timeout))?.pop();
         outcome.ok_or(Error::Stopped)?.map_err(Error::Machine)
     }
+}
+
+/// What etcd says of a request that took too long, from what was known at its beginning and what
+/// is known now.
+pub(crate) fn why_late(began: Standing, now: Standing) -> Error {
+    let replaced = now.term != began.term || now.leader != began.leader;
+    if now.leader != 0 && replaced { Error::LeaderFailed } else { Error::Timeout }
 }
 
 /// `None` if the batch is lost and may be proposed again.

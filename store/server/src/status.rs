@@ -108,6 +108,8 @@ etcd_errors! {
     Corrupt, DataLoss, "etcdserver: corrupt cluster";
     NotSupportedForLearner, FailedPrecondition, "etcdserver: rpc not supported for learner";
     BadLeaderTransferee, FailedPrecondition, "etcdserver: bad leader transferee";
+    TimeoutLeaderTransfer, Unknown,
+        "etcdserver: request timed out, leader transfer took too long";
     WrongDowngradeVersionFormat, InvalidArgument,
         "etcdserver: wrong downgrade target version format";
     InvalidDowngradeTargetVersion, InvalidArgument,
@@ -201,6 +203,9 @@ impl From<&Error> for EtcdError {
             Error::InvalidAuthToken => Self::InvalidAuthToken,
             Error::PasswordTooLong => Self::PasswordTooLong,
             Error::VerifyOnly => Self::VerifyOnly,
+            Error::LeaderFailed => Self::TimeoutDueToLeaderFail,
+            Error::BadLeaderTransferee => Self::BadLeaderTransferee,
+            Error::TransferTimeout => Self::TimeoutLeaderTransfer,
             Error::Stopped => Self::Stopped,
         }
     }
@@ -249,7 +254,7 @@ mod tests {
     /// clientv3 gives up on anything but `Unavailable` where it could have tried another member.
     #[test]
     fn states_that_pass_are_unavailable() {
-        for error in [Error::LeaderChanged, Error::Timeout, Error::Stopped] {
+        for error in [Error::LeaderChanged, Error::LeaderFailed, Error::Timeout, Error::Stopped] {
             assert_eq!(Status::from(error).code(), Code::Unavailable);
         }
     }

@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::limits::{ANSWER_ROOM_BYTES, PROPOSAL_QUEUE_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::peer::Route;
-use crate::propose::Carrier;
+use crate::propose::{Carrier, why_late};
 use crate::quota;
 
 /// Where the apply loop publishes events: the watch hub.
@@ -180,7 +180,7 @@ impl Store {
         match tokio::time::timeout(self.0.config.request_timeout(), outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_dropped)) => Err(Error::Stopped),
-            Err(_elapsed) => Err(Error::Timeout),
+            Err(_elapsed) => Err(why_late(standing, self.standing())),
         }
     }
 

@@ -130,3 +130,64 @@ async fn a_member_whose_data_is_gone_does_not_begin_again() {
     assert!(error.to_string().contains("has already been bootstrapped"), "{error}");
     cluster.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lead_is_handed_over_on_request_and_before_a_stop() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let mut ids = Vec::new();
+    for number in 0..3 {
+        let status = cluster.client(number).await.status().await.unwrap();
+        ids.push(status.header().unwrap().member_id());
+    }
+    let target = (leader + 1) % 3;
+    let refused = cluster.client(target).await.move_leader(ids[leader]).await.unwrap_err();
+    assert!(refused.to_string().contains("etcdserver: not leader"), "{refused}");
+    let refused = cluster.client(leader).await.move_leader(12345).await.unwrap_err();
+    assert!(refused.to_string().contains("etcdserver: bad leader transferee"), "{refused}");
+    cluster.client(leader).await.move_leader(ids[target]).await.unwrap();
+    assert_eq!(cluster.leader().await, target);
+
+    // Writes go on over the stop of the leader, and what was acknowledged is there.
+    let writer = (target + 1) % 3;
+    let mut client = cluster.client(writer).await;
+    let term = client.status().await.unwrap().raft_term();
+    let writing = kijabi_base::tasks::spawn("writing", async move {
+        for number in 0..200 {
+            client.put(format!("k{number:03}"), "v", None).await.unwrap();
+        }
+    });
+    cluster.stop(target).await;
+    assert_ne!(cluster.leader().await, target);
+    writing.await.unwrap();
+    let mut client = cluster.client(writer).await;
+    let options = GetOptions::new().with_prefix().with_count_only();
+    assert_eq!(client.get("k", Some(options)).await.unwrap().count(), 200);
+    assert!(client.status().await.unwrap().raft_term() > term);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_quorum_nothing_is_promised() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    cluster.client(leader).await.put("k", "v", None).await.unwrap();
+    let others: Vec<usize> = (0..3).filter(|number| *number != leader).collect();
+    for other in others {
+        cluster.stop(other).await;
+    }
+    let mut client = cluster.client(leader).await;
+    eventually("the leader notices that it is alone", || {
+        let mut client = client.clone();
+        async move { client.status().await.unwrap().leader() == 0 }
+    })
+    .await;
+    // Nobody needs to agree to this one.
+    let serializable = GetOptions::new().with_serializable();
+    assert_eq!(client.get("k", Some(serializable)).await.unwrap().count(), 1);
+    let error = client.put("k", "w", None).await.unwrap_err().to_string();
+    assert!(error.contains("etcdserver: request timed out"), "{error}");
+    let error = client.get("k", None).await.unwrap_err().to_string();
+    assert!(error.contains("etcdserver: request timed out"), "{error}");
+    cluster.shutdown().await;
+}

@@ -109,7 +109,8 @@ fn settings(config: &Config, alone: bool) -> openraft::Config {
     // Raft's clock ticks several times a heartbeat. Alone, there is nobody to beat for, so it need
     // not wake an idle machine that often.
     let heartbeat_ms = if alone { heartbeat_ms.max(election_ms / 4) } else { heartbeat_ms };
-    // A follower first waits until the leader's lease is over, which is Raft's longest timeout,
+    // Differs from etcd: a follower waits for one election timeout and a fifth of it at most. It
+    // first waits until the leader's lease is over, which is Raft's longest timeout,
     // and then a random time between the shortest and the longest: from one election timeout on,
     // and not much more, while followers still differ enough to elect one of them at once.
     let longest_ms = (election_ms * 3 / 5).max(2);

@@ -24,6 +24,7 @@ use crate::drivers::DatabaseSize;
 use crate::error::Error;
 use crate::status::EtcdError;
 use crate::store::Store;
+use crate::transfer;
 
 /// The version of the storage format that etcd 3.6 reports.
 pub(crate) const STORAGE_VERSION: &str = "3.6.0";
@@ -190,13 +191,8 @@ impl Maintenance for MaintenanceService {
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
         access::caller(&self.store, &request, Rpc::MoveLeader).await?;
-        if !self.store.is_leader() {
-            return Err(EtcdError::NotLeader.into());
-        }
-        // With one member, the only voter leads already.
-        if request.get_ref().target_id != self.store.member_id() {
-            return Err(EtcdError::BadLeaderTransferee.into());
-        }
+        let limit = self.store.config().request_timeout();
+        transfer::to(&self.store, request.get_ref().target_id, limit).await?;
         Ok(Response::new(pb::MoveLeaderResponse { header: None }))
     }
 
