@@ -89,6 +89,7 @@ impl Passwords {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
         let waiting = Arc::clone(&self.waiting).try_acquire_owned();
+        // Differs from etcd: as many as come may wait there.
         let waiting = waiting.map_err(|_full| Error::TooManyRequests)?;
         let running = Arc::clone(&self.running).acquire_owned();
         let permit: OwnedSemaphorePermit = tokio::time::timeout(patience, running)

@@ -49,6 +49,7 @@ pub(crate) fn new_secret() -> String {
     (0..SECRET_LETTERS).map(letter).collect()
 }
 
+// Differs from etcd: its log has the token itself.
 /// What stands for a secret in the log and in the table.
 pub(crate) fn digest(secret: &str) -> TokenDigest {
     Sha256::digest(secret.as_bytes()).into()
