@@ -10,6 +10,7 @@ use std::time::Duration;
 use kijabi_server::config::{TlsFiles, TlsLimits, TlsVersion};
 use kijabi_server::{Config, Member};
 use rustls::ProtocolVersion;
+use support::Cluster;
 use support::authority::{Authority, Odd, Pair, replace};
 use support::secure::{Client, client_hello, raw};
 use tokio::io::AsyncReadExt as _;
@@ -293,5 +294,36 @@ async fn files_that_cannot_be_used_are_said_at_the_start() {
         let error = Member::start(Config { client_tls, ..config(dir.path()) }).await.err().unwrap();
         assert!(error.is_usage());
         assert!(error.to_string().starts_with(&expected), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_speak_tls_among_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Authority::new(dir.path(), "ca");
+    let (server, own) =
+        (ca.issue("server", 1, HERE, Odd::ForServers), ca.issue("client", 2, HERE, Odd::Nothing));
+    let mut with_files = files(&ca, "ca", &server);
+    // What is shown to the others is another certificate than the listener's.
+    (with_files.client_cert_file, with_files.client_key_file) = (Some(own.cert), Some(own.key));
+    with_files.allowed_cns = vec!["client".into(), "server".into()];
+    let made = TlsFiles { auto: true, ..TlsFiles::default() };
+    for peer_tls in [with_files, made] {
+        let cluster = Cluster::start_with(3, |config| {
+            let secure = |text: &String| text.replace("http://", "https://");
+            config.listen_peer_urls = config.listen_peer_urls.iter().map(secure).collect();
+            config.initial_advertise_peer_urls = config.listen_peer_urls.clone();
+            config.initial_cluster = secure(&config.initial_cluster);
+            config.peer_tls = peer_tls.clone();
+        })
+        .await;
+        cluster.leader().await;
+        for number in 0..3 {
+            let mut client = cluster.client(number).await;
+            client.put("k", number.to_string(), None).await.unwrap();
+            let read = cluster.client((number + 1) % 3).await.get("k", None).await.unwrap();
+            assert_eq!(read.kvs()[0].value(), number.to_string().as_bytes());
+        }
+        cluster.shutdown().await;
     }
 }
