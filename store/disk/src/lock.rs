@@ -48,10 +48,7 @@ impl DataDir {
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let failed = |source| DataDirError::Io { path: path.to_owned(), source };
         RealVfs.create_dir(path).map_err(failed)?;
-        let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
-        if mode & 0o022 != 0 {
-            return Err(DataDirError::Exposed { path: path.to_owned(), mode });
-        }
+        check_private(path)?;
         // Reading is tried first so that an unreadable folder is told from a locked one.
         std::fs::read_dir(path).map_err(failed)?;
         let lock = OpenOptions::new()
@@ -72,6 +69,19 @@ impl DataDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Refuses a folder that others than its owner may write. One that is not there is fine.
+pub fn check_private(path: &Path) -> Result<(), DataDirError> {
+    let mode = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.permissions().mode() & 0o777,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(DataDirError::Io { path: path.to_owned(), source }),
+    };
+    if mode & 0o022 != 0 {
+        return Err(DataDirError::Exposed { path: path.to_owned(), mode });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

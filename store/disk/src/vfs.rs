@@ -59,6 +59,8 @@ impl Vfs for RealVfs {
             .create(create)
             .truncate(false)
             .mode(0o600)
+            // What is written must be in this folder and nowhere else.
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)?;
         Ok(Box::new(RealFile(file)))
     }

@@ -17,6 +17,7 @@ mod drivers;
 mod error;
 mod fatal;
 mod identity;
+mod integrity;
 mod limits;
 pub mod logging;
 mod member;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use kijabi_base::clock::{self, Instant};
 use kijabi_base::tasks::{self, Shutdown};
-use kijabi_disk::lock::{DataDir, DataDirError};
+use kijabi_disk::lock::{DataDir, DataDirError, check_private};
 use kijabi_disk::snapshot::StateHome;
 use kijabi_disk::vfs::RealVfs;
 use kijabi_disk::wal::{Wal, WalError, WalOptions};
@@ -34,6 +34,7 @@ use crate::drivers::{self, DatabaseSize};
 use crate::error::Error;
 use crate::fatal::{Fatal, MemberError};
 use crate::identity::{self, Identity, IdentityError};
+use crate::integrity::Comparison;
 use crate::metrics::Metrics;
 use crate::outcomes::Outcomes;
 use crate::peer::connect::{self, Patience};
@@ -299,6 +300,7 @@ struct Opened {
 async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, Cause> {
     let dir = data.path().join("member");
     let wal_dir = config.wal_dir.clone().unwrap_or_else(|| dir.join("wal"));
+    check_private(&wal_dir)?;
     let (home, state) = StateHome::open(&dir.join("snap"))?;
     let silence = config.election_timeout;
     let (dial, patience) =
@@ -407,7 +409,7 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
     };
     let barrier = Barrier {
         member_id: identity.member_id,
-        route,
+        route: route.clone(),
         standing: standing.subscribe(),
         applied: hooks.watch_applied(),
         patience,
@@ -438,10 +440,12 @@ fn run_core(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Core)
     let bounding = drivers::bound_log(raft.clone(), Arc::clone(&metrics));
     tasks::spawn_until("log-size", halt.clone(), bounding);
     drivers::spawn_all(&halt, &store, &applier, hooks.compaction(), compacted, fatal.clone());
-    let home = applier.home().clone();
+    let (to, with, by) = (store.clone(), applier.clone(), route.clone());
+    let comparison = Comparison { store: to, applier: with, route: by };
+    tasks::spawn_until("integrity", halt.clone(), comparison.run());
     let peer_stop = Shutdown::new();
     let (to, stop, counters) = (store.clone(), peer_stop.clone(), Arc::clone(&metrics));
-    let peers = PeerPort::new(identity, raft.clone(), home, to, contact, stop, counters);
+    let peers = PeerPort::new(identity, raft.clone(), applier.clone(), to, contact, stop, counters);
     let cluster = Cluster::new(store.clone(), raft.clone(), remote, connections);
     cluster::run(&cluster, &halt, fatal);
     let parts = Parts {

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use crate::access::Access;
 use crate::config::Config;
 use crate::error::Error;
+use crate::integrity::Integrity;
 use crate::limits::{ANSWER_ROOM_BYTES, PROPOSAL_QUEUE_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::peer::Route;
@@ -81,6 +82,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     access: Arc<Access>,
     shutdown: Shutdown,
+    integrity: Integrity,
 }
 
 /// What [`Store::new`] is made of: the receiving ends belong to the batcher, the barrier and the
@@ -120,6 +122,7 @@ impl Store {
             access,
             shutdown,
         } = parts;
+        let integrity = Integrity::new(&shutdown);
         Self(Arc::new(Inner {
             config,
             cluster_id,
@@ -135,6 +138,7 @@ impl Store {
             metrics,
             access,
             shutdown,
+            integrity,
         }))
     }
 
@@ -278,6 +282,22 @@ impl Store {
     /// What it counts.
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
+    }
+
+    /// Whether this member's data is what the others have.
+    pub(crate) fn integrity(&self) -> &Integrity {
+        &self.0.integrity
+    }
+
+    /// The alarms of the cluster, and this member's own if its data is wrong.
+    pub(crate) fn alarms(&self) -> Vec<pb::AlarmMember> {
+        let mut alarms = self.0.machine.read().alarms();
+        let own =
+            pb::AlarmMember { member_id: self.0.member_id, alarm: pb::AlarmType::Corrupt.into() };
+        if self.0.integrity.is_corrupt() && !alarms.contains(&own) {
+            alarms.push(own);
+        }
+        alarms
     }
 
     /// Triggered when the member stops; open streams end then.

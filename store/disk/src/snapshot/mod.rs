@@ -43,6 +43,10 @@ impl StateHome {
             Some(name) => String::from_utf8_lossy(&name).into_owned(),
             None => FIRST.to_owned(),
         };
+        if !current.starts_with("state-") || current.contains('/') {
+            let what = format!("{CURRENT} names {current:?}, which is no state");
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, what)));
+        }
         remove_leftovers(&RealVfs, dir, &current).map_err(failed)?;
         let state = State::open(&dir.join(current))?;
         Ok((Self { dir: dir.to_owned() }, state))
@@ -216,6 +220,40 @@ mod tests {
                 assert!(!has("OLD") || has("state-1"), "after {cut}: {:?}", image.keys());
                 assert!(!has("NEW") || has("state-2"), "after {cut}: {:?}", image.keys());
             });
+        }
+    }
+
+    #[test]
+    fn the_pointer_names_nothing_outside_of_its_folder() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("snap");
+        let (_, state) = StateHome::open(&dir).unwrap();
+        drop(state);
+        for name in ["../elsewhere", "state-1/../../elsewhere", "/etc", "", "CURRENT"] {
+            small::save(&dir.join(CURRENT), name.as_bytes()).unwrap();
+            let error = StateHome::open(&dir).err().unwrap().to_string();
+            assert!(error.contains("CURRENT names") && error.contains("snap"), "{error}");
+            assert!(!parent.path().join("elsewhere").exists());
+        }
+    }
+
+    #[test]
+    fn a_stream_of_a_newer_version_or_with_impossible_lengths_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, state) = StateHome::open(dir.path()).unwrap();
+        filled(&state, 2, b"v");
+        let stream = stream_of(&state);
+        let mut newer = stream.clone();
+        newer[8] += 1;
+        let crc = crc32c::crc32c(&newer[..12]).to_le_bytes();
+        newer[12..16].copy_from_slice(&crc);
+        let error = stream::verify(&mut &newer[..]).unwrap_err().to_string();
+        assert!(error.contains("a version that is not known here"), "{error}");
+        for length in [0_u32, 1 << 27, u32::MAX] {
+            let mut bomb = stream.clone();
+            bomb[16..20].copy_from_slice(&length.to_le_bytes());
+            let error = stream::verify(&mut &bomb[..]).unwrap_err().to_string();
+            assert!(error.contains("impossible chunk length"), "{error}");
         }
     }
 

@@ -57,9 +57,6 @@ const SYNCED: u8 = 9;
 /// The size of an entry's payload without its data.
 pub(crate) const ENTRY_PREFIX_BYTES: usize = 17;
 
-/// The size of a state's payload without its vote.
-pub(crate) const STATE_PREFIX_BYTES: usize = 35;
-
 /// The bytes a frame takes with a payload of `payload` bytes.
 pub(crate) fn frame_bytes(payload: usize) -> usize {
     (FRAME_HEADER_BYTES + payload).next_multiple_of(ALIGNMENT)

@@ -4,6 +4,8 @@
 //! a vote holds. A newcomer's trap: [`Wal::append`] returns before anything is durable; only the
 //! callback says that it is (WAL-1). Everything is written in the order of the calls (WAL-2).
 
+#[cfg(test)]
+mod damage;
 mod error;
 mod frame;
 mod memory;
@@ -24,7 +26,7 @@ use kijabi_base::limits;
 use parking_lot::{Condvar, Mutex};
 
 pub use error::WalError;
-use frame::{ENTRY_PREFIX_BYTES, Record, STATE_PREFIX_BYTES};
+use frame::{ENTRY_PREFIX_BYTES, Record};
 use memory::{Found, Memory, Place};
 use writer::{Job, Writer};
 
@@ -164,8 +166,11 @@ impl Wal {
     /// Replaces the vote. It is readable when this returns, and durable when `durable` is called.
     pub fn save_vote(&self, vote: Bytes, durable: Callback) -> Result<(), WalError> {
         let mut inner = self.0.shared.lock()?;
-        // A segment begins with it too, behind the other parts of the hard state.
-        self.0.shared.check_size(0, STATE_PREFIX_BYTES + vote.len())?;
+        // Every segment begins with it.
+        let (bytes, bytes_max) = (vote.len(), segment::VOTE_BYTES_MAX);
+        if bytes > bytes_max {
+            return Err(WalError::TooLarge { index: 0, bytes, bytes_max });
+        }
         inner.memory.hard.vote = Some(vote.clone());
         self.0.shared.submit(&mut inner, Job::of(Record::Vote(vote), Some(durable)));
         Ok(())

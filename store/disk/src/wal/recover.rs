@@ -13,7 +13,7 @@ use super::error::WalError;
 use super::frame::Record;
 use super::memory::{Memory, Place};
 use super::segment::{self, HardState, Scanned, Segment};
-use super::{LogEntry, WalOptions};
+use super::{LogEntry, LogId, WalOptions};
 use crate::vfs::Vfs;
 
 /// An opened log: its memory, the segments that hold it, and where the next write goes.
@@ -150,6 +150,9 @@ impl Replay {
         record: Record,
     ) -> Result<(), String> {
         let memory = &mut self.memory;
+        if !has_possible_indexes(&record) {
+            return Err("an index that no log can have".into());
+        }
         match record {
             Record::Header { .. } => return Err("a second header".into()),
             // For the oldest segment it is all there is; later ones only repeat it.
@@ -179,4 +182,20 @@ impl Replay {
         }
         Ok(())
     }
+}
+
+/// Counting on from any index in the record cannot overflow.
+fn has_possible_indexes(record: &Record) -> bool {
+    const INDEX_MAX: u64 = u64::MAX / 4;
+    let index = match record {
+        Record::Entry(entry) => Some(entry.id.index),
+        Record::Purge(id) | Record::Commit(id) => Some(id.index),
+        Record::State { purged, committed, .. } => {
+            let index = |id: &Option<LogId>| id.map(|id| id.index);
+            index(purged).max(index(committed))
+        }
+        Record::Truncate { from } => Some(*from),
+        Record::Header { .. } | Record::Vote(_) | Record::Seal | Record::Synced => None,
+    };
+    index.is_none_or(|index| index <= INDEX_MAX)
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kijabi_base::limits;
 
 use super::error::WalError;
 use super::frame::{self, Frame, Record};
@@ -96,6 +97,13 @@ pub(crate) fn scan(
     let failed = |error| WalError::io(&path, error);
     let file = vfs.open(&path, false).map_err(failed)?;
     let size = file.size().map_err(failed)?;
+    let bytes_max = options.segment_bytes
+        + (options.frame_bytes_max + limits::LOG_WRITE_BATCH_BYTES_MAX) as u64
+        + FIRST_WRITE_BYTES as u64;
+    if size > bytes_max {
+        let what = format!("{size} bytes are more than a segment ever has");
+        return Err(WalError::corrupt(path, bytes_max, what));
+    }
     let mut content = vec![0; size as usize];
     file.read_at(0, &mut content).map_err(failed)?;
     let content = Bytes::from(content);
@@ -137,6 +145,9 @@ pub(crate) fn scan(
 /// Header and state are written at once, to this length, and are durable before anything else is
 /// written.
 pub(crate) const FIRST_WRITE_BYTES: usize = 512;
+
+/// A vote must fit in there, behind the header and the rest of the state.
+pub(crate) const VOTE_BYTES_MAX: usize = FIRST_WRITE_BYTES - 112;
 
 /// The beginning of the segment is not readable: nothing was ever in it, or it was damaged later.
 fn interrupted_creation(content: &Bytes, path: PathBuf) -> Result<Option<Scanned>, WalError> {

@@ -10,21 +10,21 @@ use super::*;
 use crate::vfs::RealVfs;
 use crate::vfs::sim::{Image, SimVfs, crash_images};
 
-const DIR: &str = "/wal";
+pub(super) const DIR: &str = "/wal";
 
-fn options() -> WalOptions {
+pub(super) fn options() -> WalOptions {
     WalOptions { segment_bytes: 4096, cache_bytes_max: 300, ..WalOptions::default() }
 }
 
-fn open(vfs: &SimVfs) -> Result<Wal, WalError> {
+pub(super) fn open(vfs: &SimVfs) -> Result<Wal, WalError> {
     Wal::open(Arc::new(vfs.clone()), Path::new(DIR), options())
 }
 
-fn id(term: u64, index: u64) -> LogId {
+pub(super) fn id(term: u64, index: u64) -> LogId {
     LogId { term, index }
 }
 
-fn entry(term: u64, index: u64, data: &str) -> LogEntry {
+pub(super) fn entry(term: u64, index: u64, data: &str) -> LogEntry {
     LogEntry { id: id(term, index), kind: 1, data: Bytes::copy_from_slice(data.as_bytes()) }
 }
 
@@ -35,15 +35,15 @@ fn durably(write: impl FnOnce(Callback) -> Result<(), WalError>) -> Result<(), W
     receive.recv().unwrap()
 }
 
-fn append(wal: &Wal, entries: Vec<LogEntry>) -> Result<(), WalError> {
+pub(super) fn append(wal: &Wal, entries: Vec<LogEntry>) -> Result<(), WalError> {
     durably(|done| wal.append(entries, done))
 }
 
-fn vote(wal: &Wal, vote: &str) -> Result<(), WalError> {
+pub(super) fn vote(wal: &Wal, vote: &str) -> Result<(), WalError> {
     durably(|done| wal.save_vote(Bytes::copy_from_slice(vote.as_bytes()), done))
 }
 
-fn all(wal: &Wal) -> Vec<LogEntry> {
+pub(super) fn all(wal: &Wal) -> Vec<LogEntry> {
     wal.read(0..u64::MAX, usize::MAX).unwrap()
 }
 

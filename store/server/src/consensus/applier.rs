@@ -145,6 +145,55 @@ impl Applier {
         Ok(Some(step.done))
     }
 
+    /// Puts another member's state in place of this one's, which is wrong. It must not be older:
+    /// entries that it lacks would not be applied again.
+    pub(crate) async fn replace(&self, snapshot: SnapshotData) -> io::Result<()> {
+        let _applying = self.0.applying.lock().await;
+        let (state, machine) = self.opened(&snapshot).await?;
+        if machine.applied_index() < self.0.machine.read().applied_index() {
+            return Err(io::Error::other("the other member's state is older than this one's"));
+        }
+        let meta = Self::meta(&state)?;
+        self.put_in_place(state, machine, &meta)?;
+        // A copy of what was wrong must not go to anybody.
+        *self.0.snapshot.lock() = None;
+        Ok(())
+    }
+
+    /// Opens a state that came from elsewhere, next to the current one.
+    async fn opened(&self, snapshot: &SnapshotData) -> io::Result<(Arc<State>, Machine)> {
+        // The snapshot's own folder goes away with its last user, so its state is copied over.
+        let inner = &*self.0;
+        let (home, from, settings) = (inner.home.clone(), Arc::clone(snapshot), inner.settings);
+        let opened = kijabi_base::tasks::blocking(move || {
+            let staged = home.stage()?;
+            from.open().and_then(|state| state.checkpoint(&staged))?;
+            let state = Arc::new(State::open(&staged)?);
+            let machine = Machine::open(Arc::clone(&state) as _, settings)?;
+            Ok::<_, StateError>((state, machine))
+        });
+        opened.await?.map_err(io::Error::other)
+    }
+
+    fn put_in_place(
+        &self,
+        state: Arc<State>,
+        machine: Machine,
+        meta: &SnapshotMeta,
+    ) -> io::Result<()> {
+        let inner = &*self.0;
+        {
+            let mut current = inner.machine.write();
+            inner.home.adopt(&state).map_err(io::Error::other)?;
+            *current = machine;
+            *inner.state.write() = state;
+        }
+        inner.hooks.auth_read(inner.machine.read().auth().enabled());
+        let at = meta.last_log_id.map_or((0, 0), |id| (to_disk_id(&id).term, id.index));
+        inner.hooks.replaced(at, inner.machine.read().revision());
+        Ok(())
+    }
+
     fn apply_entry(
         &self,
         log_id: &LogId,
@@ -234,7 +283,10 @@ impl RaftStateMachine<TypeConfig> for Applier {
     {
         while let Some((entry, responder)) = entries.try_next().await? {
             let _applying = self.0.applying.lock().await;
-            let answer = self.apply_entry(&entry.log_id, entry.payload)?;
+            // The state was fetched from another member, and holds the entry already.
+            let passed_over = entry.log_id.index <= self.0.machine.read().applied_index();
+            let answer =
+                if passed_over { Answer } else { self.apply_entry(&entry.log_id, entry.payload)? };
             if let Some(responder) = responder {
                 responder.send(answer);
             }
@@ -252,32 +304,14 @@ impl RaftStateMachine<TypeConfig> for Applier {
         snapshot: SnapshotData,
     ) -> io::Result<()> {
         let _applying = self.0.applying.lock().await;
-        let inner = &*self.0;
-        let _installing = inner.hooks.installing();
-        // The snapshot's own folder goes away with its last user, so its state is copied over.
-        let (home, from, settings) = (inner.home.clone(), Arc::clone(&snapshot), inner.settings);
-        let opened = kijabi_base::tasks::blocking(move || {
-            let staged = home.stage()?;
-            from.open().and_then(|state| state.checkpoint(&staged))?;
-            let state = Arc::new(State::open(&staged)?);
-            let machine = Machine::open(Arc::clone(&state) as _, settings)?;
-            Ok::<_, StateError>((state, machine))
-        });
-        let (state, machine) = opened.await?.map_err(io::Error::other)?;
+        let _installing = self.0.hooks.installing();
+        let (state, machine) = self.opened(&snapshot).await?;
         if Self::meta(&state)?.last_log_id != meta.last_log_id {
             let what = "the snapshot's state is not at the log id it is said to be at";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        {
-            let mut current = inner.machine.write();
-            inner.home.adopt(&state).map_err(io::Error::other)?;
-            *current = machine;
-            *inner.state.write() = state;
-        }
-        *inner.snapshot.lock() = Some((meta.clone(), snapshot));
-        inner.hooks.auth_read(inner.machine.read().auth().enabled());
-        let at = meta.last_log_id.map_or((0, 0), |id| (to_disk_id(&id).term, id.index));
-        inner.hooks.replaced(at, inner.machine.read().revision());
+        self.put_in_place(state, machine, meta)?;
+        *self.0.snapshot.lock() = Some((meta.clone(), snapshot));
         Ok(())
     }
 

@@ -168,6 +168,21 @@ impl Link {
         let mut client = self.control.clone();
         call(limit, client.lease_time_to_live(within(request, limit))).await
     }
+
+    pub(crate) async fn digest(
+        &self,
+        index: u64,
+        limit: Duration,
+    ) -> Result<pb::DigestResponse, Status> {
+        let mut client = self.control.clone();
+        call(limit, client.digest(within(pb::DigestRequest { index }, limit))).await
+    }
+
+    /// The parts of the member's state, without a limit of time for the whole.
+    pub(crate) async fn fetch_state(&self) -> Result<tonic::Streaming<pb::SnapshotPart>, Status> {
+        let mut client = self.bulk.clone();
+        Ok(client.fetch_state(Request::new(pb::FetchStateRequest {})).await?.into_inner())
+    }
 }
 
 /// Whether a call failed before anything was sent: what it asked for has not been done.

@@ -12,7 +12,6 @@ use futures::{Stream, StreamExt as _};
 use http::{Method, Request as HttpRequest, Response as HttpResponse};
 use hyper::body::Incoming as Body;
 use kijabi_base::tasks::Shutdown;
-use kijabi_disk::snapshot::StateHome;
 use kijabi_proto::command::Batch;
 use kijabi_proto::etcdserverpb as etcd;
 use kijabi_proto::peer as pb;
@@ -22,15 +21,16 @@ use openraft::type_config::async_runtime::watch::WatchReceiver as _;
 use openraft::{EntryPayload, ReadPolicy, Snapshot};
 use prost::Message as _;
 use tokio::sync::Semaphore;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tower::Service as _;
 
 use super::admit::{Refusal, admit};
 use super::contact::Contact;
-use super::snapshot::Incoming;
+use super::snapshot::{self, Incoming};
 use super::wire::{self, Malformed};
 use crate::consensus::types::{SnapshotMeta, Vote, decode};
-use crate::consensus::{Payload, Raft};
+use crate::consensus::{Applier, Payload, Raft};
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::limits::{FORWARDED_BATCHES_MAX, PEER_MESSAGE_BYTES_MAX};
@@ -51,7 +51,7 @@ pub(crate) struct PeerPort(Arc<Inner>);
 struct Inner {
     identity: Identity,
     raft: Raft,
-    home: StateHome,
+    applier: Applier,
     store: Store,
     contact: Contact,
     /// Ends the streams that would never end by themselves.
@@ -60,6 +60,8 @@ struct Inner {
     forwarded: Semaphore,
     /// One snapshot comes in at a time.
     receiving: Semaphore,
+    /// One state goes out at a time to a member that has lost its own.
+    sending: Arc<Semaphore>,
 }
 
 /// The sender, as the headers name it.
@@ -72,7 +74,7 @@ impl PeerPort {
     pub(crate) fn new(
         identity: Identity,
         raft: Raft,
-        home: StateHome,
+        applier: Applier,
         store: Store,
         contact: Contact,
         stop: Shutdown,
@@ -82,13 +84,14 @@ impl PeerPort {
         Self(Arc::new(Inner {
             identity,
             raft,
-            home,
+            applier,
             store,
             contact,
             stop,
             metrics,
             forwarded,
             receiving,
+            sending: Arc::new(Semaphore::new(1)),
         }))
     }
 
@@ -286,7 +289,7 @@ impl Peer for PeerPort {
             return Ok(Response::new(pb::SnapshotResponse { vote }));
         }
         tracing::info!(from = %format_args!("{leader:x}"), %meta, "receiving a snapshot");
-        let incoming = Incoming::begin(self.0.home.clone());
+        let incoming = Incoming::begin(self.0.applier.home().clone());
         let mut going_on = true;
         while going_on {
             match next_part(&mut parts).await? {
@@ -359,6 +362,39 @@ impl Peer for PeerPort {
             Ok(response) => Ok(Response::new(response)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    async fn digest(
+        &self,
+        request: Request<pb::DigestRequest>,
+    ) -> Result<Response<pb::DigestResponse>, Status> {
+        let machine = self.0.store.machine().read();
+        let (applied, index) = (machine.applied_index(), request.get_ref().index);
+        Ok(Response::new(pb::DigestResponse { applied, digest: machine.digest_at(index) }))
+    }
+
+    type FetchStateStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotPart, Status>> + Send>>;
+
+    async fn fetch_state(
+        &self,
+        request: Request<pb::FetchStateRequest>,
+    ) -> Result<Response<Self::FetchStateStream>, Status> {
+        let member = sender(&request)?;
+        if self.0.store.integrity().is_corrupt() {
+            return Err(EtcdError::Corrupt.into());
+        }
+        let Ok(sending) = Arc::clone(&self.0.sending).try_acquire_owned() else {
+            return Err(Status::resource_exhausted("another state is being sent"));
+        };
+        tracing::warn!(to = %format_args!("{member:x}"), "sending the state");
+        let checkpoint = self.0.applier.checkpoint().await.map_err(stopped)?;
+        let parts = snapshot::parts(pb::SnapshotHead::default(), Arc::new(checkpoint));
+        let stop = self.0.stop.clone();
+        let parts = ReceiverStream::new(parts).map(move |part| {
+            let _sending = &sending;
+            Ok(part)
+        });
+        Ok(Response::new(Box::pin(parts.take_until(async move { stop.wait().await }))))
     }
 }
 

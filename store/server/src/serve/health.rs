@@ -93,7 +93,7 @@ impl Health {
     }
 
     async fn find_reason(&self, serializable: bool, excluded: &[String]) -> String {
-        for alarm in self.store.machine().read().alarms() {
+        for alarm in self.store.alarms() {
             let name = alarm.alarm().as_str_name();
             if !excluded.iter().any(|excluded| excluded == name) {
                 return format!("ALARM {name}");
@@ -134,7 +134,7 @@ impl Health {
     async fn run(&self, check: Check) -> Result<(), String> {
         match check {
             Check::DataCorruption => {
-                let alarms = self.store.machine().read().alarms();
+                let alarms = self.store.alarms();
                 let corrupt = alarms.iter().any(|alarm| alarm.alarm() == pb::AlarmType::Corrupt);
                 if corrupt { Err("alarm activated: CORRUPT".into()) } else { Ok(()) }
             }

@@ -26,6 +26,9 @@ pub(crate) enum Learner {
 
 /// Lets a request in, or says why not.
 pub(crate) fn admit(store: &Store, metadata: &MetadataMap, learner: Learner) -> Result<(), Status> {
+    if store.integrity().is_corrupt() {
+        return Err(EtcdError::Corrupt.into());
+    }
     let standing = store.standing();
     if standing.is_learner && learner == Learner::Refuses {
         return Err(EtcdError::NotSupportedForLearner.into());

@@ -69,10 +69,10 @@ impl Maintenance for MaintenanceService {
     ) -> Result<Response<pb::StatusResponse>, Status> {
         access::caller(&self.store, &request, Rpc::Status).await?;
         let standing = self.store.standing();
-        let (revision, alarms, applied, live) = {
+        let alarms = self.store.alarms();
+        let (revision, applied, live) = {
             let machine = self.store.machine().read();
-            let (alarms, live) = (machine.alarms(), machine.live_bytes());
-            (machine.revision(), alarms, machine.applied_index(), live)
+            (machine.revision(), machine.applied_index(), machine.live_bytes())
         };
         let (version, downgrade) = {
             let machine = self.store.machine().read();

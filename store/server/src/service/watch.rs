@@ -45,7 +45,7 @@ impl WatchService {
             progress_interval: config.watch_progress_interval,
             leader_grace: requires_leader.then_some(3 * config.election_timeout),
             standing: self.store.watch_standing(),
-            shutdown: self.store.shutdown().clone(),
+            shutdown: self.store.integrity().serving(),
             asker: Asker::new(self.store.clone(), credentials),
         }
     }
