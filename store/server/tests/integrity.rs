@@ -108,7 +108,7 @@ async fn without_a_majority_the_alarm_is_raised_and_writes_end() {
         config.corrupt_check_interval = Duration::from_millis(100);
     })
     .await;
-    cluster.client(0).await.put("k", "right", None).await.unwrap();
+    cluster.client(1).await.put("k", "right", None).await.unwrap();
     cluster.stop(1).await;
     damage(&cluster, 1, "k");
     cluster.restart(1).await;

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{Stream, TryStreamExt as _};
 use kijabi_base::clock;
@@ -54,6 +55,8 @@ struct Inner {
     /// at one log id.
     applying: tokio::sync::Mutex<()>,
     snapshot: Mutex<Option<(SnapshotMeta, SnapshotData)>>,
+    /// Entries below this index are in a state that was fetched, whatever Raft has applied itself.
+    fetched_below: AtomicU64,
 }
 
 // === impl Applier ===
@@ -74,6 +77,7 @@ impl Applier {
             hooks,
             applying: tokio::sync::Mutex::new(()),
             snapshot: Mutex::new(None),
+            fetched_below: AtomicU64::new(0),
         }))
     }
 
@@ -154,7 +158,9 @@ impl Applier {
             return Err(io::Error::other("the other member's state is older than this one's"));
         }
         let meta = Self::meta(&state)?;
+        let below = machine.applied_index() + 1;
         self.put_in_place(state, machine, &meta)?;
+        self.0.fetched_below.store(below, Ordering::Release);
         // A copy of what was wrong must not go to anybody.
         *self.0.snapshot.lock() = None;
         Ok(())
@@ -283,8 +289,8 @@ impl RaftStateMachine<TypeConfig> for Applier {
     {
         while let Some((entry, responder)) = entries.try_next().await? {
             let _applying = self.0.applying.lock().await;
-            // The state was fetched from another member, and holds the entry already.
-            let passed_over = entry.log_id.index <= self.0.machine.read().applied_index();
+            // The state may have been fetched from another member, and hold the entry already.
+            let passed_over = entry.log_id.index < self.0.fetched_below.load(Ordering::Acquire);
             let answer =
                 if passed_over { Answer } else { self.apply_entry(&entry.log_id, entry.payload)? };
             if let Some(responder) = responder {
