@@ -149,6 +149,19 @@ impl Applier {
         Ok(Some(step.done))
     }
 
+    /// A copy of the state as it is now, for another member.
+    pub(crate) async fn checkpoint(&self) -> Result<Checkpoint, StateError> {
+        // Most of it reaches the disk while entries are still being applied.
+        let state = self.state();
+        let flushed = kijabi_base::tasks::blocking(move || state.flush()).await;
+        flushed.map_err(|error| StateError(error.to_string()))??;
+        let _applying = self.0.applying.lock().await;
+        let (home, state) = (self.0.home.clone(), self.state());
+        let name = format!("copy-{}", kijabi_base::rng::positive_i64());
+        let taken = kijabi_base::tasks::blocking(move || home.checkpoint(&state, &name)).await;
+        taken.map_err(|error| StateError(error.to_string()))?
+    }
+
     /// Puts another member's state in place of this one's, which is wrong. It must not be older:
     /// entries that it lacks would not be applied again.
     pub(crate) async fn replace(&self, snapshot: SnapshotData) -> io::Result<()> {
