@@ -132,6 +132,25 @@ async fn ask(client: &Client, call: &Call) -> String {
                 r.members.iter_mut().for_each(same_member);
             })
         }
+        Call::MemberAdd(peer_ur_ls, is_learner) => {
+            let request = pb::MemberAddRequest { peer_ur_ls, is_learner };
+            show(client.cluster().member_add(request).await, |r| same_header(&mut r.header))
+        }
+        Call::MemberRemove(id) => {
+            let request = pb::MemberRemoveRequest { id };
+            let answer = client.cluster().member_remove(request).await;
+            show(answer, |r| same_header(&mut r.header))
+        }
+        Call::MemberUpdate(id, peer_ur_ls) => {
+            let request = pb::MemberUpdateRequest { id, peer_ur_ls };
+            let answer = client.cluster().member_update(request).await;
+            show(answer, |r| same_header(&mut r.header))
+        }
+        Call::MemberPromote(id) => {
+            let request = pb::MemberPromoteRequest { id };
+            let answer = client.cluster().member_promote(request).await;
+            show(answer, |r| same_header(&mut r.header))
+        }
         Call::Watch(steps) => Box::pin(watch(client, &steps)).await,
     }
 }

@@ -22,7 +22,21 @@ pub(super) fn maintenance(script: &mut Script) {
 }
 
 pub(super) fn members(script: &mut Script) {
+    let urls = |urls: &[&str]| urls.iter().map(|url| (*url).to_owned()).collect::<Vec<_>>();
     script.case("members", Call::Members);
+    script.odd("remove a stranger", Call::MemberRemove(42));
+    script.odd("remove nobody", Call::MemberRemove(0));
+    script.odd("promote a stranger", Call::MemberPromote(42));
+    script.odd("promote nobody", Call::MemberPromote(0));
+    script.odd("update a stranger", Call::MemberUpdate(42, urls(&["http://127.0.0.1:1"])));
+    for bad in ["127.0.0.1:1", "http://", "http://127.0.0.1", "ftp://127.0.0.1:1", "http://a:1/b"] {
+        for learner in [false, true] {
+            let name = format!("add {bad:?}, learner {learner}");
+            script.odd(name, Call::MemberAdd(urls(&[bad]), learner));
+        }
+    }
+    script.odd("add without a URL", Call::MemberAdd(vec![], false));
+    script.case("members afterwards", Call::Members);
 }
 
 /// What is refused while an alarm is on, and what is not. (3.4 forgets to look into nested

@@ -41,6 +41,10 @@ pub(crate) enum Call {
     Defragment,
     MoveLeader(u64),
     Members,
+    MemberAdd(Vec<String>, bool),
+    MemberRemove(u64),
+    MemberUpdate(u64, Vec<String>),
+    MemberPromote(u64),
     Watch(Vec<WatchStep>),
 }
 
