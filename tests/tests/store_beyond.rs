@@ -161,7 +161,6 @@ async fn members_are_listed_linearizably_and_versions_go_nowhere() {
     assert_eq!((list.members.len(), list.header.unwrap().revision), (1, 0));
     assert!(!list.members[0].is_learner);
     for (action, version, message) in [
-        (DowngradeAction::Cancel, "", "etcdserver: no inflight downgrade job"),
         (DowngradeAction::Validate, "x", "etcdserver: wrong downgrade target version format"),
         (DowngradeAction::Enable, "", "etcdserver: wrong downgrade target version format"),
         (DowngradeAction::Validate, "3.0.0", "etcdserver: invalid downgrade target version"),
