@@ -58,7 +58,15 @@ impl Member {
     /// # Panics
     /// If it does not serve.
     pub fn start_with(kind: Kind, flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("make a folder");
+        Self::start_in(kind, tempfile::tempdir().expect("make a folder"), flags)
+    }
+
+    /// Like [`Member::start_with`], in a folder that may hold data of an earlier member, below
+    /// `data`.
+    ///
+    /// # Panics
+    /// If it does not serve.
+    pub fn start_in(kind: Kind, folder: TempDir, flags: &[&str]) -> Self {
         let (port, peer_port) = (free_port(), free_port());
         let program = launch(kind, folder.path(), port, peer_port, flags);
         poll::eventually("the member serves", START_LIMIT, || {
@@ -72,6 +80,13 @@ impl Member {
     /// Where clients connect.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it with SIGKILL and gives its folder away.
+    pub fn kill(self) -> TempDir {
+        let Self { mut program, folder, .. } = self;
+        program.kill();
+        folder
     }
 
     /// The running program.
@@ -120,7 +135,10 @@ fn launch(kind: Kind, folder: &Path, port: u16, peer_port: u16, flags: &[&str]) 
 }
 
 /// A port that was free a moment ago: etcd takes no port 0.
-fn free_port() -> u16 {
+///
+/// # Panics
+/// If there is none.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind a port");
     listener.local_addr().expect("the port's number").port()
 }
