@@ -113,7 +113,10 @@ impl NewMember {
             arguments.into_iter().flat_map(|(flag, value)| [flag.into(), value.clone()]);
         let nothing: [(String, String); 0] = [];
         match config::parse(arguments, nothing) {
-            Ok(Parsed::Run(config)) => Ok(*config),
+            Ok(Parsed::Run(config)) => {
+                config.check_bootstrap().map_err(BackupError::Settings)?;
+                Ok(*config)
+            }
             Ok(_) => Err(BackupError::Settings("a member needs a name and URLs".into())),
             Err(error) => Err(BackupError::Settings(error.to_string())),
         }

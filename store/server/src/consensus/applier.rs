@@ -89,12 +89,17 @@ impl Applier {
     /// Applies the entries of the log that are known to be committed, without Raft: for a member
     /// that does not run.
     pub(crate) fn catch_up(&self, wal: &Wal) -> io::Result<()> {
-        let (applied, voters) = self.stored()?;
-        let last = wal.last().map_or(0, |id| id.index);
-        // Whatever the only voter has written is committed.
-        let upto = if voters == 1 { last } else { wal.committed().map_or(0, |id| id.index) };
-        let mut next = applied.map_or(0, |applied| applied + 1);
-        while next <= upto {
+        let Some(last) = wal.last().map(|id| id.index) else { return Ok(()) };
+        loop {
+            let (applied, voters) = self.stored()?;
+            let next = applied.map_or(0, |applied| applied + 1);
+            // Whatever the only voter has written is committed. Who the voters are may itself be
+            // among the entries, so this is asked again once some were applied.
+            let committed = wal.committed().map_or(0, |id| id.index);
+            let upto = if voters == 1 { last } else { committed };
+            if next > upto {
+                return Ok(());
+            }
             let read = wal.read(next..upto + 1, CATCH_UP_BYTES).map_err(io::Error::other)?;
             if read.first().is_none_or(|entry| entry.id.index != next) {
                 let what = format!("entry {next} of the raft log is missing");
@@ -102,11 +107,9 @@ impl Applier {
             }
             for entry in read {
                 let entry = from_disk(entry)?;
-                next = entry.log_id.index + 1;
                 self.apply_entry(&entry.log_id, entry.payload)?;
             }
         }
-        Ok(())
     }
 
     /// The last applied log index and the number of voters, as they are stored.
