@@ -405,7 +405,7 @@ impl Etcd {
         let wire = loop {
             let channel = tonic::transport::Channel::from_shared(client.clone()).unwrap();
             if let Ok(channel) = channel.connect().await {
-                break Wire(channel);
+                break Wire::over(channel);
             }
             assert!(clock::now() < deadline, "etcd does not serve");
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;

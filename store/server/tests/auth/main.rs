@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod beside_etcd;
+mod certificates;
 mod rpcs;
 #[path = "../support/mod.rs"]
 mod support;

@@ -48,11 +48,19 @@ impl Decoder for Raw {
 
 /// A client of one member.
 #[derive(Clone)]
-pub(crate) struct Wire(pub(crate) Channel);
+pub(crate) struct Wire {
+    channel: Channel,
+    /// Whether requests bear the mark of a gateway.
+    pub(crate) through_gateway: bool,
+}
 
 impl Wire {
     pub(crate) async fn connect(url: &str) -> Self {
-        Self(Channel::from_shared(url.to_owned()).unwrap().connect().await.unwrap())
+        Self::over(Channel::from_shared(url.to_owned()).unwrap().connect().await.unwrap())
+    }
+
+    pub(crate) fn over(channel: Channel) -> Self {
+        Self { channel, through_gateway: false }
     }
 
     /// The first answer to `message`; `None` if the stream ends or waits without one.
@@ -66,7 +74,10 @@ impl Wire {
         if let Some(token) = token {
             request.metadata_mut().insert("token", token.parse().unwrap());
         }
-        let mut grpc = tonic::client::Grpc::new(self.0.clone());
+        if self.through_gateway {
+            request.metadata_mut().insert("grpcgateway-accept", "*/*".parse().unwrap());
+        }
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
         grpc.ready().await.unwrap();
         let asking = async {
             let path: PathAndQuery = path.parse().unwrap();
