@@ -70,6 +70,8 @@ async fn a_certificate_is_a_login_unless_a_token_or_a_gateway_stands_before_it()
         _ => Some(BAD_TOKEN),
     })
     .await;
+    // Alice has revoked the first one.
+    let lease = world::lease(&root, &token).await;
     let ghost = named(&ca, &ca_file, address, "ghost").await;
     for row in rows(lease) {
         let answer = ghost.ask(&row.path, &row.message, None).await;
