@@ -15,7 +15,7 @@ const SPAN: Duration = Duration::from_secs(20);
 /// In the quick runs.
 const QUICK_SPAN: Duration = Duration::from_secs(12);
 /// Fewer requests than that are no load, whatever the machine does beside.
-const REQUESTS_MIN: usize = 1000;
+const REQUESTS_MIN: usize = 300;
 
 fn plan(seed: u64, members: usize, span: Duration) -> Plan {
     Plan {

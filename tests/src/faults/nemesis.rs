@@ -129,7 +129,9 @@ pub(super) async fn rage(shared: Shared, steps: Vec<Step>, number: u32) -> Vec<S
             break;
         }
         done.push(format!("{:.1} s: {:?}", shared.recorder.now() as f64 / 1e6, step.fault));
-        cause(&shared, &step, number).await;
+        if cause(&shared, &step, number).await {
+            done.push(format!("{:.1} s: replaced", shared.recorder.now() as f64 / 1e6));
+        }
     }
     done
 }
@@ -146,8 +148,8 @@ async fn find(shared: &Shared, whom: Whom) -> usize {
     }
 }
 
-/// Causes a fault, waits, and undoes it.
-async fn cause(shared: &Shared, step: &Step, number: u32) {
+/// Causes a fault, waits, and undoes it. Answers whether a member was replaced.
+async fn cause(shared: &Shared, step: &Step, number: u32) -> bool {
     let members = shared.cluster.read().await.size();
     let all = 0..members;
     let cut = async |from: usize, to: usize, cut: bool| {
@@ -203,11 +205,14 @@ async fn cause(shared: &Shared, step: &Step, number: u32) {
         Fault::Compact(behind) => compact(shared, *behind, number).await,
         Fault::MoveLeader(to) => move_leader(shared, *to).await,
         Fault::Replace(member, learner) => {
-            if replace(shared, *member, *learner).await.is_err() {
+            let replaced = replace(shared, *member, *learner).await.is_ok();
+            if !replaced {
                 shared.cluster.write().await.launch(*member);
             }
+            return replaced;
         }
     }
+    false
 }
 
 async fn compact(shared: &Shared, behind: i64, number: u32) {

@@ -79,11 +79,14 @@ impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (requests, unknown) = self.requests;
         let (watches, events) = self.watched;
-        let (rate, faults, revisions) = (self.rate, self.faults.len(), self.revisions);
+        let (rate, revisions) = (self.rate, self.revisions);
+        let replaced = self.faults.iter().filter(|fault| fault.ends_with("replaced")).count();
+        let faults = self.faults.len() - replaced;
         write!(
             f,
             "{requests} requests ({rate:.0}/s, {unknown} of unknown fate), {revisions} revisions, \
-             {watches} watches with {events} events, {faults} faults; verdict in {:.1} s: ",
+             {watches} watches with {events} events, {faults} faults, {replaced} members replaced; \
+             verdict in {:.1} s: ",
             self.verdict.as_secs_f64()
         )?;
         match self.violations.as_slice() {
