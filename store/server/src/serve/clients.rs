@@ -50,6 +50,7 @@ impl Clients {
             Ok(admitted) => admitted,
             Err(refusal) => return refusal,
         };
+        // Differs from etcd: a certificate's name does not count on the gateway, which is all.
         let path = admitted.path.as_str();
         let mut response = match &self.gateway {
             Some(gateway) if path.starts_with(gateway::ROOT) => {

@@ -93,7 +93,7 @@ pub(super) fn sorts_and_filters(script: &mut Script) {
             script.odd(format!("sort {target} {order} limit 2, keys only"), Call::Range(request));
         }
     }
-    // Orders and targets out of their enumerations crash 3.4: `store_golden` has them.
+    // Orders and targets out of their enumerations crash 3.4: the recorded answers of 3.6 have them.
     let filters = [[4, 0, 0, 0], [0, 5, 0, 0], [0, 0, 4, 0], [0, 0, 0, 5], [3, 8, 2, 6]];
     let filtered = |[min_mod, max_mod, min_create, max_create]: [i64; 4]| RangeRequest {
         min_mod_revision: min_mod,
