@@ -79,7 +79,9 @@ pub(super) const OLD_FLAGS: &[(&str, &str)] = &[
 /// Gates that change nothing here, and why.
 // Differs from etcd: these are accepted with a warning.
 const IDLE: &[(&str, &str)] = &[
+    ("CompactHashCheck", "the members' data is compared all the time, compacted or not"),
     ("FastLeaseKeepAlive", "a renewal waits for nothing but the leader's word that it leads"),
+    ("InitialCorruptCheck", "the members' data is compared all the time, not only at the start"),
     ("LeaseCheckpoint", "what leases have left does not depend on it"),
     ("LeaseCheckpointPersist", "what leases have left does not depend on it"),
     ("PriorityRequest", "no request passes another"),

@@ -72,120 +72,120 @@ fn variables_are_read_and_may_not_contradict_flags() {
     assert_eq!(error, "invalid value \"many\" for ETCD_MAX_TXN_OPS: parse error");
 }
 
+/// Command lines and what is said of them.
+const WRONG: &[(&[&str], &str)] = &[
+    (&["--bogus"], "flag provided but not defined: -bogus"),
+    (&["-bogus=1"], "flag provided but not defined: -bogus"),
+    (&["--name"], "flag needs an argument: -name"),
+    (&["name"], "\"name\" is not a valid flag"),
+    (&["--", "name"], "\"name\" is not a valid flag"),
+    (&["---name=a"], "bad flag syntax: ---name=a"),
+    (
+        &["--heartbeat-interval=soon"],
+        "invalid value \"soon\" for flag -heartbeat-interval: parse error",
+    ),
+    (&["--max-txn-ops=-1"], "invalid value \"-1\" for flag -max-txn-ops: parse error"),
+    (
+        &["--max-concurrent-streams=4294967296"],
+        "invalid value \"4294967296\" for flag -max-concurrent-streams: value out of range",
+    ),
+    (&["--pre-vote=x"], "invalid boolean value \"x\" for -pre-vote: parse error"),
+    (&["--corrupt-check-time=5"], "invalid value \"5\" for flag -corrupt-check-time: parse error"),
+    (
+        &["--initial-cluster-state=other"],
+        "invalid value \"other\" for flag -initial-cluster-state: invalid value",
+    ),
+    (
+        &["--listen-client-urls=ftp://a:1"],
+        "invalid value \"ftp://a:1\" for flag -listen-client-urls: URL scheme must be http, https, unix, or unixs: ftp://a:1",
+    ),
+    (
+        &["--listen-client-urls=http://127.0.0.1:1"],
+        "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+    ),
+    (
+        &["--listen-peer-urls=http://example.com:1"],
+        "expected IP in URL for binding (http://example.com:1)",
+    ),
+    (
+        &["--advertise-client-urls=http://:1"],
+        "--advertise-client-urls \"http://:1\" must be \"host:port\" (unexpected empty host (http://:1))",
+    ),
+    (
+        &["--heartbeat-interval=500"],
+        "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[500ms]",
+    ),
+    (&["--heartbeat-interval=0"], "--heartbeat-interval must be >0 (set to 0ms)"),
+    (
+        &["--election-timeout=50001"],
+        "--election-timeout[50001ms] is too long, and should be set less than 50000ms",
+    ),
+    (
+        &["--auto-compaction-retention=-1"],
+        "error parsing CompactionRetention: time: missing unit in duration \"-1\"",
+    ),
+    (
+        &["--auto-compaction-retention=soon"],
+        "error parsing CompactionRetention: time: invalid duration \"soon\"",
+    ),
+    (&["--auto-compaction-mode=never"], "unknown auto-compaction-mode \"never\""),
+    (&["--compact-hash-check-time=0"], "--compact-hash-check-time must be >0 (set to 0s)"),
+    (
+        &["--corrupt-check-time=1m", "--experimental-corrupt-check-time=1m"],
+        "cannot set --experimental-corrupt-check-time and --corrupt-check-time at the same time, please use --corrupt-check-time only",
+    ),
+    (
+        &["--feature-gates=Nonsense=true"],
+        "invalid value \"Nonsense=true\" for flag -feature-gates: unrecognized feature gate: Nonsense",
+    ),
+    (
+        &["--feature-gates=LeaseCheckpointPersist=true"],
+        "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint",
+    ),
+    (
+        &["--log-level=loud"],
+        "invalid value \"loud\" for flag -log-level: unrecognized level: \"loud\"",
+    ),
+    (&["--log-outputs=default,stderr"], "multi logoutput for \"default\" is not supported yet"),
+    (
+        &["--enable-log-rotation"],
+        "--log-outputs requires a single file path when --log-rotate-config-json is defined",
+    ),
+    (
+        &["--tls-min-version=TLS1.1"],
+        "unexpected TLS version \"TLS1.1\" (must be one of: TLS1.2, TLS1.3)",
+    ),
+    (
+        &["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
+        "min version (TLS1.3) is greater than max version (TLS1.2)",
+    ),
+    (&["--cipher-suites=NONE"], "unexpected TLS cipher suite \"NONE\""),
+    (&["--cert-file=a.pem"], "KeyFile and CertFile must both be present[key: , cert: a.pem]"),
+    (
+        &[
+            "--listen-client-urls=https://127.0.0.1:1",
+            "--advertise-client-urls=https://127.0.0.1:1",
+        ],
+        "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme",
+    ),
+    (
+        &["--discovery-srv=example.com"],
+        "invalid value \"example.com\" for flag -discovery-srv: the first members are named by --initial-cluster; there is no discovery service",
+    ),
+    (
+        &["--initial-cluster=a"],
+        "error setting up initial cluster: URL scheme must be http, https, unix, or unixs: ",
+    ),
+    (
+        &["--config-file=/nonexistent"],
+        "error verifying flags, /nonexistent: open /nonexistent: no such file or directory",
+    ),
+];
+
 #[test]
 fn wrong_command_lines_are_one_clear_line() {
-    for (args, expected) in [
-        (&["--bogus"][..], "flag provided but not defined: -bogus"),
-        (&["-bogus=1"], "flag provided but not defined: -bogus"),
-        (&["--name"], "flag needs an argument: -name"),
-        (&["name"], "\"name\" is not a valid flag"),
-        (&["--", "name"], "\"name\" is not a valid flag"),
-        (&["---name=a"], "bad flag syntax: ---name=a"),
-        (
-            &["--heartbeat-interval=soon"],
-            "invalid value \"soon\" for flag -heartbeat-interval: parse error",
-        ),
-        (&["--max-txn-ops=-1"], "invalid value \"-1\" for flag -max-txn-ops: parse error"),
-        (
-            &["--max-concurrent-streams=4294967296"],
-            "invalid value \"4294967296\" for flag -max-concurrent-streams: value out of range",
-        ),
-        (&["--pre-vote=x"], "invalid boolean value \"x\" for -pre-vote: parse error"),
-        (
-            &["--corrupt-check-time=5"],
-            "invalid value \"5\" for flag -corrupt-check-time: parse error",
-        ),
-        (
-            &["--initial-cluster-state=other"],
-            "invalid value \"other\" for flag -initial-cluster-state: invalid value",
-        ),
-        (
-            &["--listen-client-urls=ftp://a:1"],
-            "invalid value \"ftp://a:1\" for flag -listen-client-urls: URL scheme must be http, https, unix, or unixs: ftp://a:1",
-        ),
-        (
-            &["--listen-client-urls=http://127.0.0.1:1"],
-            "--advertise-client-urls is required when --listen-client-urls is set explicitly",
-        ),
-        (
-            &["--listen-peer-urls=http://example.com:1"],
-            "expected IP in URL for binding (http://example.com:1)",
-        ),
-        (
-            &["--advertise-client-urls=http://:1"],
-            "--advertise-client-urls \"http://:1\" must be \"host:port\" (unexpected empty host (http://:1))",
-        ),
-        (
-            &["--heartbeat-interval=500"],
-            "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[500ms]",
-        ),
-        (&["--heartbeat-interval=0"], "--heartbeat-interval must be >0 (set to 0ms)"),
-        (
-            &["--election-timeout=50001"],
-            "--election-timeout[50001ms] is too long, and should be set less than 50000ms",
-        ),
-        (
-            &["--auto-compaction-retention=-1"],
-            "error parsing CompactionRetention: time: missing unit in duration \"-1\"",
-        ),
-        (
-            &["--auto-compaction-retention=soon"],
-            "error parsing CompactionRetention: time: invalid duration \"soon\"",
-        ),
-        (&["--auto-compaction-mode=never"], "unknown auto-compaction-mode \"never\""),
-        (&["--compact-hash-check-time=0"], "--compact-hash-check-time must be >0 (set to 0s)"),
-        (
-            &["--corrupt-check-time=1m", "--experimental-corrupt-check-time=1m"],
-            "cannot set --experimental-corrupt-check-time and --corrupt-check-time at the same time, please use --corrupt-check-time only",
-        ),
-        (
-            &["--feature-gates=Nonsense=true"],
-            "invalid value \"Nonsense=true\" for flag -feature-gates: unrecognized feature gate: Nonsense",
-        ),
-        (
-            &["--feature-gates=LeaseCheckpointPersist=true"],
-            "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint",
-        ),
-        (
-            &["--log-level=loud"],
-            "invalid value \"loud\" for flag -log-level: unrecognized level: \"loud\"",
-        ),
-        (&["--log-outputs=default,stderr"], "multi logoutput for \"default\" is not supported yet"),
-        (
-            &["--enable-log-rotation"],
-            "--log-outputs requires a single file path when --log-rotate-config-json is defined",
-        ),
-        (
-            &["--tls-min-version=TLS1.1"],
-            "unexpected TLS version \"TLS1.1\" (must be one of: TLS1.2, TLS1.3)",
-        ),
-        (
-            &["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
-            "min version (TLS1.3) is greater than max version (TLS1.2)",
-        ),
-        (&["--cipher-suites=NONE"], "unexpected TLS cipher suite \"NONE\""),
-        (&["--cert-file=a.pem"], "KeyFile and CertFile must both be present[key: , cert: a.pem]"),
-        (
-            &[
-                "--listen-client-urls=https://127.0.0.1:1",
-                "--advertise-client-urls=https://127.0.0.1:1",
-            ],
-            "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme",
-        ),
-        (
-            &["--discovery-srv=example.com"],
-            "invalid value \"example.com\" for flag -discovery-srv: the first members are named by --initial-cluster; there is no discovery service",
-        ),
-        (
-            &["--initial-cluster=a"],
-            "error setting up initial cluster: URL scheme must be http, https, unix, or unixs: ",
-        ),
-        (
-            &["--config-file=/nonexistent"],
-            "error verifying flags, /nonexistent: open /nonexistent: no such file or directory",
-        ),
-    ] {
-        assert_eq!(run(args, &[]).unwrap_err(), expected, "{args:?}");
+    for (args, expected) in WRONG {
+        assert_eq!(run(args, &[]).unwrap_err(), *expected, "{args:?}");
     }
 }
 

@@ -73,7 +73,8 @@ pub(super) const FEATURES: &[Flag] = &[
     flag("corrupt-check-time", "0s", "Time between two comparisons of the members' data (0 = never).", Kind::Duration,
         |d, v| set(&mut d.config.corrupt_check_interval, duration(v)?)),
     flag("compact-hash-check-time", "1m", "Time between two comparisons of the members' compaction hashes.", Kind::Duration,
-        |d, v| set(&mut d.config.compact_hash_check_interval, duration(v)?)),
+        |d, v| set(&mut d.config.compact_hash_check_interval, duration(v)?))
+        .idle("the members' data is compared all the time, compacted or not"),
     flag("compaction-batch-limit", "1000", "Most revisions in one step of compaction.", Kind::Text,
         |d, v| match usize::try_from(parse_signed(v)?).unwrap_or(0) {
             // etcd takes zero for the default.
