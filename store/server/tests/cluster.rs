@@ -191,3 +191,52 @@ async fn without_a_quorum_nothing_is_promised() {
     assert!(error.contains("etcdserver: request timed out"), "{error}");
     cluster.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_peer_url_refuses_strangers() {
+    use kijabi_proto::peer::peer_client::PeerClient;
+    use kijabi_proto::peer::{AppendRequest, ReadIndexRequest, SnapshotPart, Vote, VoteRequest};
+
+    let cluster = Cluster::start(3).await;
+    cluster.client(0).await.put("k", "v", None).await.unwrap();
+    let status = cluster.client(0).await.status().await.unwrap();
+    let header = status.header().unwrap();
+    let (id, term) = (header.member_id(), status.raft_term());
+    let own_cluster = format!("{:x}", header.cluster_id());
+    let url = cluster.configs[0].listen_peer_urls[0].clone();
+    let mut client = PeerClient::connect(url.clone()).await.unwrap();
+    let target = format!("{id:x}");
+    for (what, cluster, sender, target, text) in [
+        ("cluster", "abc", "1", target.as_str(), "cluster ID mismatch"),
+        ("target", own_cluster.as_str(), "1", "77", "not the member with that ID"),
+        ("sender", own_cluster.as_str(), "", target.as_str(), "not another member"),
+        ("stranger", own_cluster.as_str(), "1", target.as_str(), "not a member of the cluster"),
+    ] {
+        let request = named([cluster, sender, target], ReadIndexRequest {});
+        let refused = client.read_index(request).await.unwrap_err();
+        assert!(refused.message().contains(text), "{what}: {refused}");
+    }
+    // Neither votes nor entries nor a snapshot of somebody who is no member change anything.
+    let stranger = [own_cluster.as_str(), "1", target.as_str()];
+    let vote = Vote { term: term + 10, member_id: 1, committed: false };
+    let leads = Some(Vote { committed: true, ..vote });
+    let request = VoteRequest { vote: Some(vote), last: None, leadership_transfer: true };
+    assert!(client.vote(named(stranger, request)).await.is_err());
+    let beat = AppendRequest { vote: leads, ..Default::default() };
+    assert!(client.heartbeat(named(stranger, beat)).await.is_err());
+    let parts = futures::stream::iter([SnapshotPart::default()]);
+    assert!(client.snapshot(named(stranger, parts)).await.is_err());
+    let after = cluster.client(0).await.status().await.unwrap();
+    assert!(after.raft_term() < term + 10, "the stranger's term was taken");
+    cluster.client(0).await.put("k", "w", None).await.unwrap();
+    cluster.shutdown().await;
+}
+
+/// A request between members, with the ids of the cluster, the sender and the receiver.
+fn named<T>(ids: [&str; 3], message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    for (name, id) in ["x-etcd-cluster-id", "x-server-from", "x-raft-to"].into_iter().zip(ids) {
+        request.metadata_mut().insert(name, id.parse().unwrap());
+    }
+    request
+}

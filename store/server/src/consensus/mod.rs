@@ -108,7 +108,9 @@ fn settings(config: &Config, alone: bool) -> openraft::Config {
     let heartbeat_ms = config.heartbeat_interval.as_millis() as u64;
     // Raft's clock ticks several times a heartbeat. Alone, there is nobody to beat for, so it need
     // not wake an idle machine that often.
-    let heartbeat_ms = if alone { heartbeat_ms.max(election_ms / 4) } else { heartbeat_ms };
+    // Differs from etcd: the heartbeat interval is also the time in which a heartbeat has to be
+    // answered, so it is as long as the lease allows, whatever is between the members.
+    let heartbeat_ms = heartbeat_ms.max(if alone { election_ms / 4 } else { election_ms / 5 });
     // Differs from etcd: a follower waits for one election timeout and a fifth of it at most. It
     // first waits until the leader's lease is over, which is Raft's longest timeout,
     // and then a random time between the shortest and the longest: from one election timeout on,

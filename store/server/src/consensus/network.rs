@@ -210,7 +210,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
             let Some(beat) = input.next().await else {
                 return Ok(Box::pin(futures::stream::empty()) as Appended<'s>);
             };
-            let answer = self.beat(beat, option.soft_ttl()).await;
+            let answer = self.beat(beat, option.hard_ttl() * 9 / 10).await;
             Ok(Box::pin(futures::stream::iter([answer])) as Appended<'s>)
         })
     }

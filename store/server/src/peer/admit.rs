@@ -2,8 +2,8 @@
 //!
 //! Owns: refusing requests by their headers, before anything of their body is read. Must not
 //! know: what they ask. A newcomer's trap: a member that lags may not know yet of a member that
-//! was added, and may need that one's entries to learn of it; so a stranger of the same cluster
-//! may bring entries, but neither vote nor ask.
+//! was added, and may need that one's entries to learn of it; so whoever brings entries is looked
+//! up among the other members, too, by `server.rs`.
 
 use http::HeaderMap;
 

@@ -9,6 +9,8 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kijabi_proto::command::membership_client::MembershipClient;
+use kijabi_proto::command::{MembersRequest, MembersResponse};
 use kijabi_proto::etcdserverpb as etcd;
 use kijabi_proto::peer as pb;
 use kijabi_proto::peer::peer_client::PeerClient;
@@ -31,6 +33,8 @@ pub(crate) type Client = PeerClient<InterceptedService<Channel, Named>>;
 pub(crate) struct Link {
     /// For what is short and urgent: heartbeats, votes, forwarded requests.
     pub(crate) control: Client,
+    /// On the same connection: who the members are.
+    membership: MembershipClient<Channel>,
     /// For entries.
     pub(crate) log: Client,
     /// For snapshots.
@@ -101,13 +105,15 @@ impl Peers {
             sender: hexadecimal(self.0.identity.member_id),
             target: hexadecimal(target),
         };
-        let client = || {
-            let channel = channel(Arc::clone(urls), Arc::clone(&self.0.dial), self.0.patience);
+        let dial = || channel(Arc::clone(urls), Arc::clone(&self.0.dial), self.0.patience);
+        let client = |channel| {
             PeerClient::with_interceptor(channel, named.clone())
                 .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
         };
-        Link { control: client(), log: client(), bulk: client() }
+        let control = dial();
+        let membership = MembershipClient::new(control.clone());
+        Link { control: client(control), membership, log: client(dial()), bulk: client(dial()) }
     }
 }
 
@@ -146,6 +152,12 @@ impl Link {
         let mut client = self.control.clone();
         let request = within(pb::ProposeRequest { term, batch }, limit);
         Ok(call(limit, client.propose(request)).await?.appended)
+    }
+
+    /// Who the members are, as that member knows them.
+    pub(crate) async fn members(&self, limit: Duration) -> Result<MembersResponse, Status> {
+        let mut client = self.membership.clone();
+        call(limit, client.members(within(MembersRequest::default(), limit))).await
     }
 
     pub(crate) async fn read_index(&self, limit: Duration) -> Result<u64, Status> {

@@ -4,6 +4,7 @@
 //! of entries. A newcomer's trap: the id in a vote must be the sender's, or else one member could
 //! speak for another.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use kijabi_proto::peer::peer_server::{Peer, PeerServer};
 use kijabi_proto::peer::snapshot_part::Part;
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
 use openraft::{EntryPayload, ReadPolicy, Snapshot};
+use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
@@ -57,6 +59,8 @@ struct Inner {
     /// Ends the streams that would never end by themselves.
     stop: Shutdown,
     metrics: Arc<Metrics>,
+    /// Members that this one does not know yet, but others do. No more than there have been.
+    vouched: Mutex<BTreeSet<u64>>,
     forwarded: Semaphore,
     /// One snapshot comes in at a time.
     receiving: Semaphore,
@@ -89,6 +93,7 @@ impl PeerPort {
             contact,
             stop,
             metrics,
+            vouched: Mutex::default(),
             forwarded,
             receiving,
             sending: Arc::new(Semaphore::new(1)),
@@ -110,6 +115,12 @@ impl PeerPort {
         let admitted = admit(request.headers(), self.0.identity, brings_entries, |id| {
             is_member(&self.0.raft, id)
         });
+        let admitted = match admitted {
+            Ok(sender) if brings_entries && !self.is_known(sender).await => {
+                Err(Refusal::NotAMember)
+            }
+            admitted => admitted,
+        };
         match admitted {
             Ok(sender) => {
                 request.extensions_mut().insert(Sender(sender));
@@ -124,6 +135,31 @@ impl PeerPort {
                 refused(refusal).into_http()
             }
         }
+    }
+
+    /// Whether a sender of entries is a member as far as this member knows, or else as far as the
+    /// members do that it knows: it may lag, and learn of the sender only by those entries.
+    async fn is_known(&self, sender: u64) -> bool {
+        let known: Vec<u64> = {
+            let metrics = self.0.raft.metrics();
+            let seen = metrics.borrow_watched();
+            seen.membership_config.membership().nodes().map(|(id, _)| *id).collect()
+        };
+        // One that joins knows nobody yet.
+        if known.is_empty() || known.contains(&sender) || self.0.vouched.lock().contains(&sender) {
+            return true;
+        }
+        let limit = self.0.store.config().election_timeout;
+        let others = known.into_iter().filter(|id| *id != self.0.identity.member_id);
+        let asked = others.filter_map(|id| self.0.store.route().to(id)).map(|link| async move {
+            let answer = link.members(limit).await;
+            answer.is_ok_and(|answer| answer.members.iter().any(|member| member.id == sender))
+        });
+        let vouched = futures::future::join_all(asked).await.contains(&true);
+        if vouched {
+            self.0.vouched.lock().insert(sender);
+        }
+        vouched
     }
 
     /// Whether a request is for [`PeerPort::answer`].
