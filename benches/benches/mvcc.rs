@@ -45,7 +45,10 @@ impl Store {
 }
 
 fn batch(request: Request) -> Batch {
-    Batch { commands: vec![Command { request: Some(request), ..Default::default() }], ..Batch::default() }
+    Batch {
+        commands: vec![Command { request: Some(request), ..Default::default() }],
+        ..Batch::default()
+    }
 }
 
 fn key(at: usize) -> bytes::Bytes {

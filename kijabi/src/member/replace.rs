@@ -12,7 +12,7 @@ use kijabi_proto::etcdserverpb as pb;
 use kijabi_server::config::{self, Config, Parsed};
 
 use super::client::Client;
-use super::{Access, initial_cluster};
+use super::{Access, initial_cluster, say};
 use crate::{component, roles};
 
 /// Between two tries to promote.
@@ -61,8 +61,8 @@ pub(crate) fn run(access: Access, replace: Replace) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         return runtime.block_on(async move {
             let successor = exchange(&access, &replace).await?;
-            println!("start it on its empty folder with its usual flags and");
-            println!("  kijabi store {}", successor.flags().join(" "));
+            say(format_args!("start it on its empty folder with its usual flags and"));
+            say(format_args!("  kijabi store {}", successor.flags().join(" ")));
             promote(&access, &successor).await
         });
     }
@@ -126,7 +126,7 @@ async fn exchange(access: &Access, replace: &Replace) -> anyhow::Result<Successo
     // One that was added by an earlier run and never started needs no replacing.
     let is_waiting = |member: &&pb::Member| member.name.is_empty() && member.peer_ur_ls == urls;
     if let Some(waiting) = members.iter().find(is_waiting) {
-        println!("member {:x} waits to be started", waiting.id);
+        say(format_args!("member {:x} waits to be started", waiting.id));
         return Ok(successor(name, urls, waiting.id, &members));
     }
     if let Some(old) = find(&members, &replace.member) {
@@ -139,11 +139,11 @@ async fn exchange(access: &Access, replace: &Replace) -> anyhow::Result<Successo
             );
         }
         client.remove(old.id).await.with_context(|| format!("removing member {:x}", old.id))?;
-        println!("member {:x} ({name}) removed", old.id);
+        say(format_args!("member {:x} ({name}) removed", old.id));
     }
     let added = client.add(urls.clone(), true).await.context("adding the new member")?;
     let id = added.member.context("the answer names no member")?.id;
-    println!("member {id:x} ({name}) added as a learner");
+    say(format_args!("member {id:x} ({name}) added as a learner"));
     Ok(successor(name, urls, id, &added.members))
 }
 
@@ -180,7 +180,7 @@ async fn promote(access: &Access, successor: &Successor) -> anyhow::Result<()> {
         };
         match tried {
             Ok(_) => {
-                println!("member {id:x} has caught up and votes");
+                say(format_args!("member {id:x} has caught up and votes"));
                 return Ok(());
             }
             Err(status) => match status.message() {
