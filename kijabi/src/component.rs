@@ -13,6 +13,8 @@ use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Signals this soon after the first one belong to it.
+const SAME_REQUEST: Duration = Duration::from_millis(500);
 /// How long a clean stop may take before the process ends anyway.
 const STOP_MAX: Duration = Duration::from_secs(15);
 
@@ -39,10 +41,15 @@ where
                 _ = interrupt.recv() => {}
             }
             asked.trigger();
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                () = tokio::time::sleep(STOP_MAX) => {}
+            // Some senders signal a process and its group: that is one request, not two.
+            tokio::time::sleep(SAME_REQUEST).await;
+            let again = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+            if let (Ok(mut terminate), Ok(mut interrupt)) = again {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                    () = tokio::time::sleep(STOP_MAX) => {}
+                }
             }
             tracing::error!("the clean stop was cut short");
             std::process::exit(1);

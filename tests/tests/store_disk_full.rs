@@ -50,7 +50,7 @@ fn start(folder: &Path, name: &str) -> Program {
 fn endpoint(program: &Program) -> String {
     poll::eventually("the member serves", LIMIT, || {
         let output = program.output();
-        match output.split_once("\"address\":\"") {
+        match output.split_once("\"serving client traffic\",\"address\":\"") {
             Some((_, rest)) if output.contains("ready to serve client requests") => {
                 Ok(rest.split('"').next().unwrap_or_default().to_owned())
             }

@@ -33,7 +33,9 @@ fn start(folder: &Path, round: usize) -> (Program, String) {
     let endpoint = poll::eventually("the member serves", START_LIMIT, || {
         let output = program.output();
         if output.contains("ready to serve client requests") {
-            let (_, rest) = output.split_once("\"address\":\"").ok_or(output.clone())?;
+            let (_, rest) = output
+                .split_once("\"serving client traffic\",\"address\":\"")
+                .ok_or(output.clone())?;
             return Ok(rest.split('"').next().unwrap_or_default().to_owned());
         }
         assert!(program.runs(), "round {round}: the member ended: {output}");

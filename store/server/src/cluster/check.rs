@@ -87,8 +87,8 @@ impl Facts {
         if active < quorum(voters.count()) {
             return Err(EtcdError::Unhealthy);
         }
-        if !self.is_active(id) {
-            // It is down, so no active quorum counts on it.
+        if self.member(id).is_none() || !self.is_active(id) {
+            // It is gone or down, so no active quorum counts on it.
             return Ok(());
         }
         let healthy = self.voting().filter(|member| self.is_healthy(member.id)).count();

@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn the_majority_of_all_voters_is_right_not_of_those_who_answered() {
-        let cases: [(&[(u64, u64)], usize, Verdict); 10] = [
+        type Case<'a> = (&'a [(u64, u64)], usize, Verdict);
+        let cases: [Case<'_>; 10] = [
             (&[], 3, Verdict::Agree),
             (&[(2, 7)], 3, Verdict::Agree),
             (&[(2, 7), (3, 7)], 3, Verdict::Agree),
