@@ -131,7 +131,8 @@ fn launch(kind: Kind, folder: &Path, port: u16, peer_port: u16, flags: &[&str]) 
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("m1={peer}")])
         .args(flags);
-    Program::start(&mut command, &folder.join("log"))
+    // A log of its own for each start in a folder.
+    Program::start(&mut command, &folder.join(format!("log-{port}")))
 }
 
 /// A port that was free a moment ago: etcd takes no port 0.
