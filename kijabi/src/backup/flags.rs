@@ -47,7 +47,7 @@ pub(crate) struct Output {
 /// Which members to ask, and as whom.
 #[derive(Args, Debug)]
 pub(crate) struct Connection {
-    /// Members, separated by commas: http[s]://host:port or unix:///path.
+    /// Members, separated by commas: http://host:port, https://host:port or unix:///path.
     #[arg(
         long,
         value_delimiter = ',',
