@@ -93,12 +93,14 @@ pub fn build_folder() -> PathBuf {
     folder.to_owned()
 }
 
-/// The `kijabi` binary under test.
+/// The `kijabi` binary under test: the one built beside this test, or the one that `KIJABI_BINARY`
+/// names, such as one with optimisation.
 ///
 /// # Panics
 /// If it was not built.
 pub fn kijabi() -> PathBuf {
-    let path = build_folder().join("kijabi");
+    let named = std::env::var_os("KIJABI_BINARY").map(PathBuf::from);
+    let path = named.unwrap_or_else(|| build_folder().join("kijabi"));
     assert!(path.exists(), "{} is missing: run `cargo build -p kijabi` first", path.display());
     path
 }

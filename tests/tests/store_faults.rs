@@ -13,9 +13,14 @@ use kijabi_tests::faults::{ClusterProgram, Plan, Report, run};
 /// How long faults go on.
 const SPAN: Duration = Duration::from_secs(20);
 /// In the quick runs.
-const QUICK_SPAN: Duration = Duration::from_secs(12);
+const QUICK_SPAN: Duration = Duration::from_secs(9);
 /// Fewer requests than that are no load, whatever the machine does beside.
 const REQUESTS_MIN: usize = 300;
+
+/// As many clients as have requests enough under way in the long runs.
+const CLIENTS: u64 = 96;
+/// In the quick runs, whose members may have been built without optimisation.
+const QUICK_CLIENTS: u32 = 48;
 
 fn plan(seed: u64, members: usize, span: Duration) -> Plan {
     Plan {
@@ -23,8 +28,7 @@ fn plan(seed: u64, members: usize, span: Duration) -> Plan {
         members,
         seed,
         span,
-        // A member alone leaves all clients in doubt at once, and each doubt multiplies the search.
-        clients: if members == 1 { 12 } else { 48 },
+        clients: QUICK_CLIENTS,
         watchers: 12,
         replace: false,
     }
@@ -36,15 +40,15 @@ fn setting(name: &str, default: u64) -> u64 {
     text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
-/// Runs a plan, which must end well and must have been worth it.
-async fn prove(plan: &Plan) -> Result<(), String> {
+/// Runs a plan, which must end well and must have been worth it. Returns requests a second.
+async fn prove(plan: &Plan) -> Result<f64, String> {
     let (seed, members) = (plan.seed, plan.members);
     let report: Report = run(plan).await;
     println!("seed {seed}, {members} members: {report}");
     let again = format!("KIJABI_PROVE_MEMBERS={members} scripts/prove.sh 1 {seed}");
     let worth = report.requests.0 > REQUESTS_MIN && !report.faults.is_empty();
     match (report.violations.is_empty(), worth) {
-        (true, true) => Ok(()),
+        (true, true) => Ok(report.rate),
         (true, false) => Err(format!("seed {seed} proves nothing: no load or no faults")),
         (false, _) => Err(format!("seed {seed} failed; run it again by: {again}")),
     }
@@ -70,11 +74,24 @@ async fn many_seeds() {
     // The harness is itself tried on a store that is known: `etcd` must be Debian's.
     let etcd = std::env::var("KIJABI_PROVE_PROGRAM").is_ok_and(|name| name == "etcd");
     let program = if etcd { ClusterProgram::Etcd } else { ClusterProgram::Kijabi };
-    let mut failures = Vec::new();
+    let clients = setting("KIJABI_PROVE_CLIENTS", CLIENTS) as u32;
+    let (mut rates, mut failures) = (Vec::new(), Vec::new());
     for seed in first..first + runs {
         let replace = members >= 3 && seed % 2 == 1;
-        failures.extend(prove(&Plan { program, replace, ..plan(seed, members, span) }).await.err());
+        match prove(&Plan { program, replace, clients, ..plan(seed, members, span) }).await {
+            Ok(rate) => rates.push(rate),
+            Err(why) => failures.push(why),
+        }
     }
-    println!("{} passed, {} failed", runs - failures.len() as u64, failures.len());
+    rates.sort_by(f64::total_cmp);
+    let rate = |at: usize| rates.get(at).copied().unwrap_or_default();
+    println!(
+        "{} passed, {} failed; requests/s: least {:.0}, median {:.0}, most {:.0}",
+        rates.len(),
+        failures.len(),
+        rate(0),
+        rate(rates.len() / 2),
+        rate(rates.len().saturating_sub(1))
+    );
     assert!(failures.is_empty(), "{failures:#?}");
 }

@@ -24,7 +24,7 @@ pub struct Kv {
 }
 
 /// Some keys: one, or from `key` up to but not including `end`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Range {
     /// The first key.
     pub key: Key,
@@ -53,7 +53,7 @@ impl Range {
 }
 
 /// What a condition looks at. A key that is not there has 0 in each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
     /// The revision of its last write.
     Modified,
@@ -64,7 +64,7 @@ pub enum Field {
 }
 
 /// `field` of `key` equals `number`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Condition {
     /// Whose.
     pub key: Key,
@@ -75,7 +75,7 @@ pub struct Condition {
 }
 
 /// An operation in a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Writes a value; the answer has the one before.
     Put(Key, Key),
@@ -86,7 +86,7 @@ pub enum Op {
 }
 
 /// A request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// A read on its own.
     Range {
@@ -176,6 +176,11 @@ impl Entry {
             Some(Answer::Compact(_)) => true,
             Some(Answer::Range(..) | Answer::Refused(_)) | None => false,
         }
+    }
+
+    /// Whether it asks for a compaction.
+    pub fn compacts(&self) -> bool {
+        matches!(self.request, Request::Compact(_))
     }
 
     /// A read that any member may answer from what it has: it has no place in the order, only a

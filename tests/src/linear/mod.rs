@@ -4,6 +4,7 @@
 //! watches. Must not know: how a history came about. A newcomer's trap: a request without an answer
 //! may have taken effect at any later time or never; it must stay in the history.
 
+mod evidence;
 mod history;
 mod model;
 mod search;
@@ -24,6 +25,8 @@ pub use watch::{Seen, Watch, WatchKind};
 
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
+
+use evidence::Evidence;
 
 /// A history and every watch on it.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +73,7 @@ pub enum Mode {
 /// violation: nobody has then shown that the history is right.
 pub fn check(history: &History, mode: Mode, limit: Duration) -> Vec<Violation> {
     let model = match mode {
-        Mode::Placed => Model::placed(&history.entries, timeline::observed(history)),
+        Mode::Placed => Model::placed(Evidence::of(history)),
         Mode::Plain => Model::plain(),
     };
     let order = match search(&model, &history.entries, limit) {
@@ -78,8 +81,10 @@ pub fn check(history: &History, mode: Mode, limit: Duration) -> Vec<Violation> {
         Verdict::Illegal(blocked) => {
             return vec![Violation::new("LINEAR", blocked.explain(&history.entries))];
         }
-        Verdict::OutOfTime => {
-            return vec![Violation::new("OUT-OF-TIME", format!("no verdict within {limit:?}"))];
+        Verdict::OutOfTime(blocked) => {
+            let far = blocked.map(|blocked| blocked.explain(&history.entries)).unwrap_or_default();
+            let what = format!("no verdict within {limit:?}; {far}");
+            return vec![Violation::new("OUT-OF-TIME", what)];
         }
     };
     let timeline = Timeline::new(&history.entries, &order);

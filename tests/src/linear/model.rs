@@ -4,9 +4,10 @@
 //! does. A newcomer's trap: a request of unknown fate that would change nothing is refused here, as
 //! leaving it out says the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 
+use super::evidence::Evidence;
 use super::history::{
     Answer, Condition, Entry, Field, Key, Kv, Op, OpAnswer, Range, Refusal, Request,
 };
@@ -28,9 +29,6 @@ impl Default for State {
     }
 }
 
-/// What a revision did: each key with its value, `None` for a delete. Not necessarily all of it.
-pub(super) type Observed = BTreeMap<i64, BTreeMap<Key, Option<Key>>>;
-
 /// A request done.
 #[derive(Debug)]
 pub struct Step {
@@ -43,8 +41,8 @@ pub struct Step {
 /// Decides which request may come next.
 #[derive(Debug, Default)]
 pub struct Model {
-    /// Revisions whose writer is known, and what was seen of each. `None` = no short cuts.
-    known: Option<(BTreeSet<i64>, Observed)>,
+    /// What is known of single revisions. `None` = no short cuts.
+    evidence: Option<Evidence>,
 }
 
 impl Model {
@@ -53,14 +51,27 @@ impl Model {
         Self::default()
     }
 
-    /// With two: a write whose answer came is placed by its revision, and a write of unknown fate
-    /// is only tried for a revision that nobody else wrote and where it does what was seen there.
-    pub fn placed(entries: &[Entry], observed: Observed) -> Self {
-        let owned = entries.iter().filter_map(|entry| match entry.answer() {
-            Some(Answer::Txn(revision, ..)) if entry.changed() => Some(*revision),
-            _ => None,
-        });
-        Self { known: Some((owned.collect(), observed)) }
+    /// With three: a write whose answer came is placed by its revision, a write of unknown fate is
+    /// only tried for a revision that nobody else wrote and where it does what was seen there, and
+    /// nothing is left behind that can only be at a revision that is over.
+    pub(super) fn placed(evidence: Evidence) -> Self {
+        Self { evidence: Some(evidence) }
+    }
+
+    /// The last revision at which `entry` can have its place, if its answer tells.
+    pub(super) fn due(&self, entry: &Entry) -> Option<i64> {
+        self.evidence.as_ref()?;
+        match entry.answer()? {
+            Answer::Range(revision, _) | Answer::Compact(revision) => Some(*revision),
+            Answer::Txn(revision, ..) => (!entry.changed()).then_some(*revision),
+            Answer::Refused(_) => None,
+        }
+    }
+
+    /// Whether requests of unknown fate that ask for the same need only be tried in the order in
+    /// which they were sent.
+    pub(super) fn alike(&self) -> bool {
+        self.evidence.is_some()
     }
 
     /// Does `entry` if it fits, with its answer if one is known.
@@ -80,7 +91,7 @@ impl Model {
 
     fn same(&self) -> Step {
         // Whatever fits without a change may as well be done at once: that only lifts constraints.
-        Step { state: None, settled: self.known.is_some() }
+        Step { state: None, settled: self.evidence.is_some() }
     }
 
     fn txn(
@@ -97,7 +108,7 @@ impl Model {
             Some(_) => return None,
         };
         let next = state.revision + 1;
-        let gap = self.known.as_ref().is_none_or(|(owned, _)| !owned.contains(&next));
+        let gap = self.evidence.as_ref().is_none_or(|evidence| !evidence.is_owned(next));
         if expected.is_none() && !gap {
             return None;
         }
@@ -123,22 +134,15 @@ impl Model {
                     if changed { changing } else { self.same() }
                 })
             }
-            None if changed && self.seen(state, &after) => {
+            None if changed && self.agrees(state, &after) => {
                 Some(Step { state: Some(after), settled: false })
             }
             None => None,
         }
     }
 
-    /// Whether `after` is what was seen of its revision.
-    fn seen(&self, before: &State, after: &State) -> bool {
-        let Some((_, observed)) = &self.known else { return true };
-        let Some(changes) = observed.get(&after.revision) else { return true };
-        changes.iter().all(|(key, value)| match (after.keys.get(key), value) {
-            (Some(kv), Some(value)) => kv.modified == after.revision && kv.value == *value,
-            (None, None) => before.keys.contains_key(key),
-            _ => false,
-        })
+    fn agrees(&self, before: &State, after: &State) -> bool {
+        self.evidence.as_ref().is_none_or(|evidence| evidence.agrees(before, after))
     }
 }
 

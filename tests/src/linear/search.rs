@@ -4,13 +4,13 @@
 //! Must not know: what a request means; the model does. A newcomer's trap: requests without an
 //! answer are not in the list: they hold nobody back and need not be placed at all.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use kijabi_base::clock;
 
-use super::history::Entry;
+use super::history::{Entry, Request};
 use super::model::{Model, State};
 
 /// How many steps are taken between two looks at the clock.
@@ -26,8 +26,8 @@ pub enum Verdict {
     Legal(Vec<usize>),
     /// There is none.
     Illegal(Blocked),
-    /// Nobody knows.
-    OutOfTime,
+    /// Nobody knows; how far it came, if it ever got stuck.
+    OutOfTime(Option<Blocked>),
 }
 
 /// How far the longest order came.
@@ -136,10 +136,15 @@ impl List {
 enum Cursor {
     /// At a place of the list, looking for what changes nothing: it can only be now.
     Reads(usize),
-    /// At a place of the list, looking for the rest.
+    /// At a place of the list, looking for writes.
     Known(usize),
-    /// At a request of unknown fate.
+    /// At a write of unknown fate.
     Unknown(usize),
+    /// At a place of the list, looking for compactions: they only take something away, so the later
+    /// the better.
+    Compactions(usize),
+    /// At a compaction of unknown fate.
+    UnknownCompactions(usize),
 }
 
 struct Frame {
@@ -154,7 +159,13 @@ struct Search<'a> {
     model: &'a Model,
     entries: &'a [Entry],
     list: List,
+    /// Requests of unknown fate in the order in which they were sent.
     unknown: Vec<usize>,
+    /// For each of them the one before it that asks for the same. The later one's place, if only
+    /// one has one, is as good for the earlier one, as nobody waits for either.
+    twins: Vec<Option<usize>>,
+    /// How many requests without a place can have none after this revision.
+    due: HashMap<i64, usize>,
     /// Which requests are placed, one bit each.
     placed: Vec<u64>,
     /// The exclusive or of a random number for each placed request: stands for the bits in the
@@ -176,12 +187,25 @@ pub fn search(model: &Model, entries: &[Entry], limit: Duration) -> Verdict {
     let mut unknown: Vec<usize> =
         (0..entries.len()).filter(|at| entries[*at].returned.is_none()).collect();
     unknown.sort_by_key(|at| entries[*at].called);
+    let mut twins = vec![None; unknown.len()];
+    if model.alike() {
+        let mut latest: HashMap<&Request, usize> = HashMap::new();
+        for (twin, at) in twins.iter_mut().zip(&unknown) {
+            *twin = latest.insert(&entries[*at].request, *at);
+        }
+    }
+    let mut due: HashMap<i64, usize> = HashMap::new();
+    for revision in placed_by_time.iter().filter_map(|at| model.due(&entries[*at])) {
+        *due.entry(revision).or_default() += 1;
+    }
     let state = State::default();
     let search = Search {
         model,
         entries,
         list: List::new(entries, &placed_by_time),
         unknown,
+        twins,
+        due,
         placed: vec![0; entries.len().div_ceil(64)],
         mark: 0,
         tried: HashSet::new(),
@@ -201,7 +225,7 @@ impl Search<'_> {
         loop {
             steps += 1;
             if steps % STEPS_PER_LOOK == 0 && clock::now() >= deadline {
-                return Verdict::OutOfTime;
+                return Verdict::OutOfTime(self.blocked);
             }
             if self.list.next[HEAD] == HEAD {
                 return Verdict::Legal(self.frames.into_iter().map(|frame| frame.at).collect());
@@ -225,38 +249,61 @@ impl Search<'_> {
     /// The next request that might come next, and the cursor behind it.
     fn candidate(&self, mut cursor: Cursor) -> Option<(usize, Cursor)> {
         loop {
-            match cursor {
-                Cursor::Reads(place) => match self.list.nodes[place] {
-                    Node::Call(at) => {
-                        cursor = Cursor::Reads(self.list.next[place]);
-                        if !self.entries[at].changed() {
-                            return Some((at, cursor));
-                        }
-                    }
-                    // What was called after this return cannot come before it.
-                    Node::Return(_) | Node::Head => cursor = Cursor::Known(self.list.next[HEAD]),
+            let (found, next) = match cursor {
+                Cursor::Reads(place) => match self.call(place, |entry| !entry.changed()) {
+                    Some((at, next)) => (at, Cursor::Reads(next)),
+                    None => (None, Cursor::Known(self.list.next[HEAD])),
                 },
-                Cursor::Known(place) => match self.list.nodes[place] {
-                    Node::Call(at) => {
-                        cursor = Cursor::Known(self.list.next[place]);
-                        if self.entries[at].changed() {
-                            return Some((at, cursor));
-                        }
-                    }
-                    Node::Return(_) | Node::Head => cursor = Cursor::Unknown(0),
-                },
-                Cursor::Unknown(number) => {
-                    let at = *self.unknown.get(number)?;
-                    if self.entries[at].called > self.first_return() {
-                        return None;
-                    }
-                    cursor = Cursor::Unknown(number + 1);
-                    if !self.is_placed(at) {
-                        return Some((at, cursor));
+                Cursor::Known(place) => {
+                    match self.call(place, |entry| entry.changed() && !entry.compacts()) {
+                        Some((at, next)) => (at, Cursor::Known(next)),
+                        None => (None, Cursor::Unknown(0)),
                     }
                 }
+                Cursor::Unknown(number) => match self.lost(number) {
+                    Some(at) => {
+                        let turn = !self.entries[at].compacts() && self.has_turn(number);
+                        (turn.then_some(at), Cursor::Unknown(number + 1))
+                    }
+                    None => (None, Cursor::Compactions(self.list.next[HEAD])),
+                },
+                Cursor::Compactions(place) => {
+                    match self.call(place, |entry| entry.changed() && entry.compacts()) {
+                        Some((at, next)) => (at, Cursor::Compactions(next)),
+                        None => (None, Cursor::UnknownCompactions(0)),
+                    }
+                }
+                Cursor::UnknownCompactions(number) => {
+                    let at = self.lost(number)?;
+                    let turn = self.entries[at].compacts() && self.has_turn(number);
+                    (turn.then_some(at), Cursor::UnknownCompactions(number + 1))
+                }
+            };
+            if let Some(at) = found {
+                return Some((at, next));
             }
+            cursor = next;
         }
+    }
+
+    /// The request that is called at `place`, if it is such a one, and the place behind it. `None`
+    /// = what was called after a return cannot come before it.
+    fn call(&self, place: usize, such: impl Fn(&Entry) -> bool) -> Option<(Option<usize>, usize)> {
+        let Node::Call(at) = self.list.nodes[place] else { return None };
+        Some((such(&self.entries[at]).then_some(at), self.list.next[place]))
+    }
+
+    /// The request of unknown fate with this number, if it was sent early enough; no later one was
+    /// if not.
+    fn lost(&self, number: usize) -> Option<usize> {
+        let at = *self.unknown.get(number)?;
+        (self.entries[at].called <= self.first_return()).then_some(at)
+    }
+
+    /// Whether a request of unknown fate may have its place now as far as its like are concerned.
+    fn has_turn(&self, number: usize) -> bool {
+        let twin_placed = self.twins[number].is_none_or(|twin| self.is_placed(twin));
+        twin_placed && !self.is_placed(self.unknown[number])
     }
 
     /// When the first request that has no place yet was answered.
@@ -276,6 +323,10 @@ impl Search<'_> {
     /// Places a request if it fits and was not tried here before.
     fn place(&mut self, at: usize, cursor: Cursor) -> bool {
         let Some(step) = self.model.step(&self.state, &self.entries[at]) else { return false };
+        let moves = step.state.as_ref().is_some_and(|next| next.revision > self.state.revision);
+        if moves && self.due.get(&self.state.revision).is_some_and(|count| *count > 0) {
+            return false;
+        }
         let mark = self.mark ^ random_of(at);
         let state_mark = step.state.as_ref().map_or(self.state_mark, fingerprint);
         if !self.tried.insert(mark ^ state_mark) {
@@ -287,6 +338,9 @@ impl Search<'_> {
         self.placed[at / 64] |= 1 << (at % 64);
         if self.entries[at].returned.is_some() {
             self.list.lift(at);
+        }
+        if let Some(revision) = self.model.due(&self.entries[at]) {
+            *self.due.entry(revision).or_default() -= 1;
         }
         self.frames.push(Frame { at, before, cursor, settled: step.settled });
         true
@@ -303,6 +357,9 @@ impl Search<'_> {
             self.mark ^= random_of(frame.at);
             if self.entries[frame.at].returned.is_some() {
                 self.list.unlift(frame.at);
+            }
+            if let Some(revision) = self.model.due(&self.entries[frame.at]) {
+                *self.due.entry(revision).or_default() += 1;
             }
             if let Some(before) = frame.before {
                 self.state = before;

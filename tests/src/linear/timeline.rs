@@ -6,9 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::History;
-use super::history::{Answer, Entry, Key, Kv, OpAnswer, Range, Request};
-use super::model::{Model, Observed, State};
+use super::history::{Answer, Entry, Key, Kv, Range, Request};
+use super::model::{Model, State};
 
 /// A change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,32 +134,4 @@ impl Timeline {
     pub fn was_compacted(&self, revision: i64) -> bool {
         self.compactions.iter().any(|(_, asked)| *asked == revision)
     }
-}
-
-/// What answers and watches tell about single revisions.
-pub(super) fn observed(history: &History) -> Observed {
-    let mut observed = Observed::new();
-    let mut saw = |kv: &Kv| {
-        let changes = observed.entry(kv.modified).or_default();
-        changes.insert(kv.key.clone(), Some(kv.value.clone()));
-    };
-    for entry in &history.entries {
-        match entry.answer() {
-            Some(Answer::Range(_, kvs)) => kvs.iter().for_each(&mut saw),
-            Some(Answer::Txn(_, _, answers)) => {
-                for answer in answers {
-                    match answer {
-                        OpAnswer::Put(prev) => prev.iter().for_each(&mut saw),
-                        OpAnswer::Delete(kvs) | OpAnswer::Get(kvs) => kvs.iter().for_each(&mut saw),
-                    }
-                }
-            }
-            Some(Answer::Compact(_) | Answer::Refused(_)) | None => {}
-        }
-    }
-    for event in history.watches.iter().flat_map(|watch| watch.events()) {
-        let changes = observed.entry(event.revision).or_default();
-        changes.insert(event.key.clone(), event.kv.as_ref().map(|kv| kv.value.clone()));
-    }
-    observed
 }

@@ -254,8 +254,11 @@ impl Check<'_> {
         if !self.watch.wants(event) {
             self.broken("W7", format!("{event:?} is not what was asked for"));
         }
-        let truth = self.timeline.revision(event.revision);
-        let truth = truth.and_then(|it| it.events.iter().find(|other| other.key == event.key));
+        let revision = self.timeline.revision(event.revision);
+        let truth = revision.and_then(|it| it.events.iter().find(|other| other.key == event.key));
+        if revision.is_some_and(|revision| revision.called > seen.at) {
+            self.broken("W3", format!("{event:?} came before it was asked for"));
+        }
         let Some(truth) = truth.cloned() else {
             return self.broken("W3", format!("{event:?} never happened"));
         };

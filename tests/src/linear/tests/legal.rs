@@ -186,3 +186,54 @@ fn a_long_history_with_many_lost_writes_is_checked_quickly() {
     }
     assert_eq!(story.rules(Mode::Placed), Vec::<&str>::new());
 }
+
+/// Kills of a member alone leave deletes and compactions behind that nobody knows the fate of; most
+/// never took effect, and each looks like each other.
+#[test]
+fn lost_requests_that_look_alike_are_checked_quickly() {
+    const KEYS: i64 = 4;
+    let name = |number: i64| format!("k{number}");
+    let (mut story, mut revision, mut seen) = (Story::default(), 1, Vec::new());
+    let mut now: Vec<Option<Kv>> = vec![None; KEYS as usize];
+    for at in 0..2000_i64 {
+        let (key, time) = (name(at % KEYS), at as u64 * 10);
+        let wide = Op::Delete(Range::span(&key, "l"));
+        if at % 10 == 0 {
+            story = story.lost(1, time, delete(&key)).lost(2, time, delete(&name(at % 3)));
+            story = story.lost(3, time, Request::Txn(vec![], vec![wide], vec![]));
+            story = story.lost(4, time, Request::Compact(revision));
+            story = story.lost(5, time, swap(&key, revision - 1, "never"));
+        }
+        let before = now[(at % KEYS) as usize].take();
+        if at % 20 == 0
+            && let Some(before) = before
+        {
+            // One of the deletes took effect.
+            revision += 1;
+            seen.push(events(vec![gone(before, revision)]));
+            continue;
+        }
+        revision += 1;
+        let value = at.to_string();
+        let (answer, created, version) = match &before {
+            Some(kv) => (wrote_over(revision, kv.clone()), kv.create, kv.version + 1),
+            None => (wrote(revision), revision, 1),
+        };
+        story = story.ask(6, (time + 1, time + 9), put(&key, &value), answer);
+        let after = kv(&key, &value, created, revision, version);
+        let (key, kv) = (after.key.clone(), Some(after.clone()));
+        seen.push(events(vec![Event { key, revision, kv, prev: before }]));
+        now[(at % KEYS) as usize] = Some(after);
+        // A read of the past that no compaction had reached yet, long after they were sent.
+        if at % 50 == 49 {
+            let old = Request::Range { range: Range::one("x"), revision: 2, serializable: false };
+            story = story.ask(7, (time + 1, time + 9), old, found(revision, &[]));
+        }
+    }
+    let mut watch = saw(everything(2), 1, seen);
+    for (number, seen) in watch.seen.iter_mut().enumerate() {
+        seen.at = 100_000 + number as u64;
+    }
+    let story = story.watch(watch);
+    assert_eq!(story.rules(Mode::Placed), Vec::<&str>::new());
+}

@@ -4,6 +4,7 @@
 //! that is broken by hand must be right but for the one thing that is broken.
 
 mod broken;
+mod broken_evidence;
 mod broken_watches;
 mod legal;
 
@@ -64,6 +65,14 @@ impl Story {
         for mode in [Mode::Placed, Mode::Plain] {
             let rules = self.rules(mode);
             assert!(rules.contains(&rule), "{mode:?}: {rule} is not in {rules:?}");
+        }
+    }
+
+    /// Both ways call it broken, though by different rules: one takes what was seen for granted, the
+    /// other compares it later.
+    fn is_broken(&self) {
+        for mode in [Mode::Placed, Mode::Plain] {
+            assert!(!self.rules(mode).is_empty(), "{mode:?}: {:#?}", self.0);
         }
     }
 
