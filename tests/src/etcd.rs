@@ -1,7 +1,7 @@
 //! Members that speak the etcd API, ours and Debian's, and plain gRPC clients for them.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -40,9 +40,12 @@ pub struct Member {
 pub enum Kind {
     /// The one under test.
     Ours,
-    /// Debian's package `etcd-server`.
+    /// Debian's package `etcd-server`; another etcd if `KIJABI_TEST_ETCD` names its program.
     Debians,
 }
+
+/// The environment variable with the path of an etcd to compare with instead of Debian's.
+const OTHER_ETCD: &str = "KIJABI_TEST_ETCD";
 
 impl Member {
     /// Starts a member with an empty store and waits until it serves.
@@ -116,11 +119,7 @@ fn launch(kind: Kind, folder: &Path, port: u16, peer_port: u16, flags: &[&str]) 
             command.arg("store");
             command
         }
-        Kind::Debians => {
-            let version = succeed(Command::new("etcd").arg("--version"));
-            assert!(version.starts_with("etcd Version: 3.4"), "not Debian's etcd: {version}");
-            Command::new("etcd")
-        }
+        Kind::Debians => other_etcd().map_or_else(debians, Command::new),
     };
     let (client, peer) =
         (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
@@ -133,6 +132,17 @@ fn launch(kind: Kind, folder: &Path, port: u16, peer_port: u16, flags: &[&str]) 
         .args(flags);
     // A log of its own for each start in a folder.
     Program::start(&mut command, &folder.join(format!("log-{port}")))
+}
+
+/// The etcd to compare with instead of Debian's, if there is one: one of 3.6, then.
+pub fn other_etcd() -> Option<PathBuf> {
+    std::env::var_os(OTHER_ETCD).map(PathBuf::from)
+}
+
+fn debians() -> Command {
+    let version = succeed(Command::new("etcd").arg("--version"));
+    assert!(version.starts_with("etcd Version: 3.4"), "not Debian's etcd: {version}");
+    Command::new("etcd")
 }
 
 /// A port that was free a moment ago: etcd takes no port 0.

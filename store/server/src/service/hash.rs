@@ -23,6 +23,8 @@ pub(crate) struct Hashed {
     pub(crate) upto: i64,
 }
 
+// Differs from etcd: one that runs keeps the hashes of its last ten compactions, taken before the
+// rows went, and answers with them when it is asked for just these revisions.
 /// Hashes the key space up to the revision `asked` for; 0 is the current one.
 pub(crate) fn hash_kv(
     machine: &RwLock<Machine>,
@@ -48,7 +50,7 @@ fn plan(machine: &Machine, asked: i64) -> Result<(i64, i64, i64, Alive), Error> 
     if asked > current {
         return Err(Error::FutureRevision);
     }
-    let upto = if asked > 0 { asked } else { current };
+    let upto = if asked == 0 { current } else { asked };
     let everything = pb::RangeRequest {
         key: b"\0".as_slice().into(),
         range_end: b"\0".as_slice().into(),
@@ -81,7 +83,8 @@ fn hash_rows(
     alive: &Alive,
 ) -> Result<u32, Error> {
     let mut crc = crc32c::crc32c(Table::Key.name().as_bytes());
-    let end = Row { main: upto + 1, sub: 0, tombstone: false }.key();
+    // Nothing is as old as a negative revision, which etcd takes, too.
+    let end = Row { main: upto.saturating_add(1).max(0), sub: 0, tombstone: false }.key();
     state.scan(Table::Key, &[], Some(&end), &mut |key, value| {
         let Some(row) = Row::parse(key) else { return ControlFlow::Continue(()) };
         let due = row.main <= compacted

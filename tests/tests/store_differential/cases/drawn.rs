@@ -116,13 +116,13 @@ impl Numbers {
     }
 }
 
-/// All of them. They count as odd, since most have at least one odd field.
-pub(super) fn requests(script: &mut Script) {
+/// All of them, and `times` as many. They count as odd, since most have at least one odd field.
+pub(super) fn requests(script: &mut Script, times: usize) {
     for id in &LEASES[..2] {
         script.case(format!("drawn: lease {id}"), grant(*id, 600));
     }
     let mut numbers = Numbers(0x5851_f42d_4c95_7f2d);
-    for at in 0..REQUESTS {
+    for at in 0..REQUESTS * times {
         let (name, call) = match numbers.below(12) {
             0..3 => ("range", Call::Range(numbers.range())),
             3..6 => ("put", Call::Put(numbers.put())),

@@ -8,6 +8,7 @@ mod keys;
 mod leases;
 mod maintenance;
 mod nested;
+mod newer;
 mod txns;
 mod watches;
 
@@ -36,6 +37,9 @@ pub(crate) enum Call {
     KeepAlive(i64),
     Status,
     HashKv(i64),
+    /// So many revisions before the current one, like the next.
+    HashAgo(i64),
+    CompactAgo(i64),
     /// The action and the kind.
     Alarm(i32, i32),
     Defragment,
@@ -45,6 +49,8 @@ pub(crate) enum Call {
     MemberRemove(u64),
     MemberUpdate(u64, Vec<String>),
     MemberPromote(u64),
+    /// The action and the version.
+    Downgrade(i32, String),
     Watch(Vec<WatchStep>),
 }
 
@@ -79,8 +85,8 @@ impl Script {
     }
 }
 
-/// The whole script.
-pub(crate) fn all() -> Vec<Case> {
+/// The whole script; with what 3.6 answers otherwise than 3.4, if `newer`.
+pub(crate) fn all(newer: bool) -> Vec<Case> {
     let mut script = Script::default();
     keys::empty_store(&mut script);
     keys::puts(&mut script);
@@ -101,7 +107,10 @@ pub(crate) fn all() -> Vec<Case> {
     watches::streams(&mut script);
     keys::compactions(&mut script);
     watches::watches_after_compaction(&mut script);
-    drawn::requests(&mut script);
+    drawn::requests(&mut script, if newer { newer::DRAWN } else { 1 });
+    if newer {
+        newer::requests(&mut script);
+    }
     maintenance::alarms(&mut script);
     script.0
 }
