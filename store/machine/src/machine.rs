@@ -140,6 +140,12 @@ impl Machine {
         Ok(self.auth.permit_all_leases(&self.leases, caller)?)
     }
 
+    /// Whether somebody watches who wants previous values. If nobody does, replacing a value need
+    /// not read it. Call it between two entries.
+    pub fn tell_previous(&mut self, tell: bool) {
+        self.mvcc.tell_previous(tell);
+    }
+
     /// Finds the previous values of events read with [`crate::read_history`].
     pub fn plan_previous(&self, revisions: &[RevisionEvents]) -> PreviousPlan {
         self.mvcc.plan_previous(revisions)

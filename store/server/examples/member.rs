@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use kijabi_server::config::{Parsed, VERSION_TEXT, help_text, parse};
 use kijabi_server::{Member, logging, notify};
 
+/// The binary's own allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = match parse(std::env::args().skip(1), std::env::vars()) {

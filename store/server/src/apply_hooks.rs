@@ -97,6 +97,11 @@ impl ApplyHooks {
         self.outcomes.applied(term, (batch.origin, batch.id), applied.outcomes);
     }
 
+    /// Whether somebody watches who wants previous values.
+    pub(crate) fn wants_previous(&self) -> bool {
+        self.hub.tally().wants_previous()
+    }
+
     /// What an entry changes has been written.
     pub(crate) fn committed(&self, took: Duration) {
         self.metrics.disk.committed(took);

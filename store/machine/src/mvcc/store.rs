@@ -29,7 +29,9 @@ pub(crate) struct Mvcc {
     pub(super) compaction: Compaction,
     /// Rows of the batch being applied: they are not in the state yet.
     pub(super) overlay: HashMap<Row, Bytes>,
-    /// Bytes of previous values that the events of the entry being applied may still hold.
+    /// Bytes of previous values that the events of one entry may hold.
+    event_bytes_max: usize,
+    /// What is left of them for the entry being applied.
     pub(super) event_bytes_left: usize,
 }
 
@@ -111,8 +113,17 @@ impl Mvcc {
         let revision = meta::read_i64(&*state, meta::REVISION)?.unwrap_or(1);
         let revision = revision.max(newest).max(compaction.scheduled());
         let overlay = HashMap::new();
-        let event_bytes_left = EVENT_PREVIOUS_BYTES_MAX;
-        Ok(Self { state, index, revision, compaction, overlay, event_bytes_left })
+        let event_bytes_max = EVENT_PREVIOUS_BYTES_MAX;
+        let event_bytes_left = event_bytes_max;
+        Ok(Self {
+            state,
+            index,
+            revision,
+            compaction,
+            overlay,
+            event_bytes_max,
+            event_bytes_left,
+        })
     }
 
     /// The current revision.
@@ -139,7 +150,14 @@ impl Mvcc {
     pub(crate) fn end_entry(&mut self) {
         self.overlay.clear();
         self.overlay.shrink_to(OVERLAY_ROWS_KEPT);
-        self.event_bytes_left = EVENT_PREVIOUS_BYTES_MAX;
+        self.event_bytes_left = self.event_bytes_max;
+    }
+
+    /// Whether the events of the entries from here on tell previous values that only watchers may
+    /// want; else whoever wants one reads it from history.
+    pub(crate) fn tell_previous(&mut self, tell: bool) {
+        self.event_bytes_max = if tell { EVENT_PREVIOUS_BYTES_MAX } else { 0 };
+        self.event_bytes_left = self.event_bytes_max;
     }
 
     /// Whether the key is there now.

@@ -238,6 +238,7 @@ impl Applier {
         let (applied, revision) = {
             let mut machine = inner.machine.write();
             let (term, index) = (to_disk_id(log_id).term, log_id.index);
+            machine.tell_previous(inner.hooks.wants_previous());
             let mut applied = machine
                 .apply(inner.hooks.now_ms(), index, term, &batch)
                 .map_err(io::Error::other)?;

@@ -13,9 +13,9 @@ mod sample;
 use std::sync::Mutex;
 
 use serde_json::{Map, Value};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::{Config, Notice};
 use form::{Form, SETTINGS};
@@ -32,26 +32,37 @@ pub struct LogError {
 
 /// Sends log lines where, in the form, and from the level that `config` says.
 pub fn init(config: &Config) -> Result<(), LogError> {
-    let level = match config.log.level.as_str() {
-        "panic" | "fatal" => "error",
-        level => level,
-    };
-    // openraft tells every step at `info`; its steps are our `debug`.
-    let quiet = if level == "debug" { "debug" } else { "warn" };
-    let filter = EnvFilter::new(format!("{level},openraft={quiet},h2=warn,hyper=warn"));
     let outputs = Outputs::open(&config.log)?;
     let form = if config.log.format == "console" { Form::Console } else { Form::Json };
-    let lines = tracing_subscriber::fmt::layer()
-        .event_format(form)
-        .with_writer(Mutex::new(outputs))
-        .with_filter(filter);
-    if tracing_subscriber::registry().with(Sampler::default()).with(lines).try_init().is_err() {
+    let lines =
+        tracing_subscriber::fmt::layer().event_format(form).with_writer(Mutex::new(outputs));
+    // The filter stands before everything else, so that what is filtered out costs a comparison.
+    let registry = tracing_subscriber::registry().with(filter(&config.log.level));
+    if registry.with(Sampler::default()).with(lines).try_init().is_err() {
         tracing::debug!("logging was set up before");
     }
     for notice in &config.notices {
         tell(notice);
     }
     Ok(())
+}
+
+/// What is logged at one of zap's levels.
+fn filter(level: &str) -> Targets {
+    let level = match level {
+        "debug" => LevelFilter::DEBUG,
+        "info" => LevelFilter::INFO,
+        "warn" => LevelFilter::WARN,
+        // Beyond zap's `error` there are only lines before the end of the process.
+        _ => LevelFilter::ERROR,
+    };
+    // openraft tells every step at `info`; its steps are our `debug`.
+    let steps = if level == LevelFilter::DEBUG { level } else { level.min(LevelFilter::WARN) };
+    let narrators = level.min(LevelFilter::WARN);
+    Targets::new()
+        .with_default(level)
+        .with_target("openraft", steps)
+        .with_targets([("h2", narrators), ("hyper", narrators)])
 }
 
 /// Logs what was noticed while the settings were read.
@@ -67,5 +78,30 @@ fn tell(notice: &Notice) {
         tracing::warn!(target: SETTINGS, fields, "{message}");
     } else {
         tracing::info!(target: SETTINGS, fields, "{message}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_logged_is_known_before_it_is_looked_at() {
+        for (level, expected) in [
+            ("debug", LevelFilter::DEBUG),
+            ("info", LevelFilter::INFO),
+            ("warn", LevelFilter::WARN),
+            ("error", LevelFilter::ERROR),
+            ("panic", LevelFilter::ERROR),
+        ] {
+            let registry = tracing_subscriber::registry().with(filter(level));
+            let logged = registry.with(Sampler::default()).with(tracing_subscriber::fmt::layer());
+            assert_eq!(tracing::Subscriber::max_level_hint(&logged), Some(expected), "{level}");
+        }
+        assert!(!filter("info").would_enable("openraft::core", &Level::INFO));
+        assert!(filter("debug").would_enable("openraft::core", &Level::DEBUG));
+        assert!(!filter("debug").would_enable("h2::proto", &Level::DEBUG));
     }
 }

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -35,7 +36,7 @@ pub(super) async fn serve(
     remote: Option<SocketAddr>,
     tls: Option<&ServerTls>,
     handshakes: &Handshakes,
-    service: Service,
+    service: Arc<Service>,
     shutdown: Shutdown,
 ) {
     let Some(tls) = tls else {
@@ -55,7 +56,7 @@ async fn speak<S>(
     stream: S,
     arrival: Arrival,
     identity: Option<PeerIdentity>,
-    service: Service,
+    service: Arc<Service>,
     shutdown: Shutdown,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -65,7 +66,7 @@ async fn speak<S>(
         if let Some(identity) = &identity {
             request.extensions_mut().insert(identity.clone());
         }
-        let service = service.clone();
+        let service = Arc::clone(&service);
         async move { Ok::<_, Infallible>(service.answer(request, arrival).await) }
     });
     let stream = TokioIo::new(Lenient::new(Calm::new(stream)));

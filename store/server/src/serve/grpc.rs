@@ -118,9 +118,10 @@ impl Grpc {
         };
         let method = Arc::clone(call.method());
         let request = request.map(|body| Body::new(Received::new(body, method)));
-        let (path, begun) = (request.uri().path().to_owned(), clock::now());
+        // Cloning shares the path's bytes.
+        let (uri, begun) = (request.uri().clone(), clock::now());
         let response = self.dispatch(request).await;
-        self.warn_if_slow(&path, begun.elapsed());
+        self.warn_if_slow(uri.path(), begun.elapsed());
         if let Some(code) = counted::code(response.headers()) {
             call.end(code);
             return response;
@@ -139,7 +140,8 @@ impl Grpc {
     }
 
     async fn dispatch(&self, request: Request<Body>) -> Response<Body> {
-        let path = request.uri().path().to_owned();
+        let uri = request.uri().clone();
+        let path = uri.path();
         let name = path[1.min(path.len())..].split('/').next().unwrap_or_default();
         let answered = match name {
             "etcdserverpb.KV" => self.kv.clone().call(request).await,
@@ -154,7 +156,7 @@ impl Grpc {
             unknown => return unimplemented(unknown),
         };
         let answered = service::complete(answered.unwrap_or_else(|never| match never {}));
-        refusal::translate(&path, answered)
+        refusal::translate(path, answered)
     }
 }
 

@@ -118,7 +118,7 @@ impl Service {
 
 /// Accepts until the member stops, then lets open connections finish.
 pub(crate) async fn run(bound: Bound, service: Service, shutdown: Shutdown) {
-    let most = connections_max();
+    let (most, service) = (connections_max(), Arc::new(service));
     let slots = Arc::new(Semaphore::new(most));
     let (bound, handshakes) = (Arc::new(bound), Handshakes::default());
     // Ends connections that do not end by themselves.
@@ -141,7 +141,7 @@ pub(crate) async fn run(bound: Bound, service: Service, shutdown: Shutdown) {
             tracing::warn!(limit = most, "too many connections; one was closed");
             continue;
         };
-        let (service, shutdown) = (service.clone(), shutdown.clone());
+        let (service, shutdown) = (Arc::clone(&service), shutdown.clone());
         let (tls, handshakes) = (bound.tls().cloned(), handshakes.clone());
         tasks::spawn_until("connection", cut.clone(), async move {
             let tls = tls.as_deref();

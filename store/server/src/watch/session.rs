@@ -150,12 +150,13 @@ impl Session {
         self.any_behind |= watcher.behind;
         let response = respond::created(self.header(now), id);
         self.send(response);
+        self.share.previous(watcher.wants_previous().into());
         self.watchers.insert(id, watcher);
     }
 
     fn cancel(&mut self, id: i64) {
-        if self.watchers.remove(&id).is_some() {
-            self.after_leaving();
+        if let Some(watcher) = self.watchers.remove(&id) {
+            self.after_leaving(&watcher);
             let response = respond::canceled(self.header_now(), id);
             self.send(response);
         }
@@ -203,7 +204,8 @@ impl Session {
     }
 
     /// Narrows what wakes this stream, once most of what did has left.
-    fn after_leaving(&mut self) {
+    fn after_leaving(&mut self, watcher: &Watcher) {
+        self.share.previous(-i64::from(watcher.wants_previous()));
         self.left += 1;
         if self.left > self.watchers.len() {
             self.left = 0;
@@ -364,8 +366,9 @@ impl Session {
             .map(|(id, _)| *id)
             .collect();
         for id in lost {
-            self.watchers.remove(&id);
-            self.after_leaving();
+            if let Some(watcher) = self.watchers.remove(&id) {
+                self.after_leaving(&watcher);
+            }
             // The header's revision is left out, as etcd does.
             let response = respond::compacted(self.header(0), id, round.compacted);
             self.send(response);

@@ -12,6 +12,7 @@ pub(crate) struct Tally {
     streams: AtomicI64,
     watches: AtomicI64,
     behind: AtomicI64,
+    previous: AtomicI64,
 }
 
 /// What one stream adds.
@@ -20,6 +21,7 @@ pub(super) struct Share {
     tally: Arc<Tally>,
     watches: i64,
     behind: i64,
+    previous: i64,
 }
 
 // === impl Tally ===
@@ -39,6 +41,11 @@ impl Tally {
     pub(crate) fn behind(&self) -> i64 {
         self.behind.load(Ordering::Relaxed)
     }
+
+    /// Whether somebody wants previous values.
+    pub(crate) fn wants_previous(&self) -> bool {
+        self.previous.load(Ordering::Relaxed) > 0
+    }
 }
 
 // === impl Share ===
@@ -47,7 +54,7 @@ impl Share {
     /// Of a stream that begins.
     pub(super) fn new(tally: &Arc<Tally>) -> Self {
         tally.streams.fetch_add(1, Ordering::Relaxed);
-        Self { tally: Arc::clone(tally), watches: 0, behind: 0 }
+        Self { tally: Arc::clone(tally), watches: 0, behind: 0, previous: 0 }
     }
 
     /// The stream has so many watches now.
@@ -57,11 +64,18 @@ impl Share {
         self.tally.behind.fetch_add(behind - self.behind, Ordering::Relaxed);
         (self.watches, self.behind) = (watches, behind);
     }
+
+    /// A watch wants previous values, or one that did has left.
+    pub(super) fn previous(&mut self, change: i64) {
+        self.previous += change;
+        self.tally.previous.fetch_add(change, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         self.set(0, 0);
+        self.previous(-self.previous);
         self.tally.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -78,8 +92,11 @@ mod tests {
         one.set(3, 1);
         other.set(2, 0);
         one.set(4, 0);
+        one.previous(1);
         assert_eq!((tally.streams(), tally.watches(), tally.behind()), (2, 6, 0));
+        assert!(tally.wants_previous());
         drop(one);
         assert_eq!((tally.streams(), tally.watches(), tally.behind()), (1, 2, 0));
+        assert!(!tally.wants_previous());
     }
 }
