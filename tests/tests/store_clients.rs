@@ -1,5 +1,5 @@
-//! Clients that others wrote, through their own examples: two Python packages (`scripts/clients.sh`
-//! fetches them) and the crate `etcd-client`.
+//! Clients that others wrote, through their own examples: two Python packages and one of npm
+//! (`scripts/clients.sh` fetches them), and the crate `etcd-client`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
@@ -14,26 +14,34 @@ use kijabi_tests::etcd::{Kind, Member};
 use kijabi_tests::kubectl::clients_folder;
 use kijabi_tests::process::succeed;
 
-fn python(script: &str, package: &str) {
-    let packages = clients_folder().join(package);
+fn examples(interpreter: &str, script: &str, package: &str) {
+    let (mut path, mut packages) = ("PYTHONPATH", clients_folder().join(package));
+    if interpreter == "node" {
+        (path, packages) = ("NODE_PATH", packages.join("node_modules"));
+    }
     assert!(packages.exists(), "{} is missing: run scripts/clients.sh", packages.display());
     let member = Member::start(Kind::Ours);
     let endpoint = member.endpoint();
     let port = endpoint.rsplit(':').next().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(script);
     let mut command = Command::new("timeout");
-    command.args(["120", "python3"]).arg(script).arg(port).env("PYTHONPATH", packages);
+    command.args(["120", interpreter]).arg(script).arg(port).env(path, packages);
     assert_eq!(succeed(&mut command), "all well\n");
 }
 
 #[test]
 fn pythons_etcd3() {
-    python("etcd3_examples.py", "python-etcd3-0.12");
+    examples("python3", "etcd3_examples.py", "python-etcd3-0.12");
 }
 
 #[test]
 fn pythons_aetcd() {
-    python("aetcd_examples.py", "python-aetcd-1.0");
+    examples("python3", "aetcd_examples.py", "python-aetcd-1.0");
+}
+
+#[test]
+fn npms_etcd3() {
+    examples("node", "etcd3_examples.js", "npm-etcd3-1.1");
 }
 
 async fn connect(member: &Member) -> Client {
