@@ -1,4 +1,5 @@
-//! `etcdctl member` of etcd 3.4, every subcommand, against members in this process.
+//! etcdctl of etcd 3.4 and more than one member, in this process: every subcommand of `member`,
+//! `move-leader`, and what `--cluster` asks each of.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -76,5 +77,43 @@ async fn etcdctl_adds_starts_promotes_updates_and_removes_a_member() {
     let removed = cluster.members[1].take().unwrap();
     tokio::time::timeout(support::PATIENCE, removed.wait()).await.expect("it stops").unwrap();
     assert_eq!(etcdctl(&endpoints, &["put", "a", "b"]).await.unwrap().trim(), "OK");
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcdctl_asks_each_of_three_and_moves_the_leader() {
+    let cluster = Cluster::start(3).await;
+    let led_by = cluster.leader().await;
+    let (first, next) = (cluster.member(led_by).client_urls(), (led_by + 1) % 3);
+    let all: Vec<String> = (0..3).flat_map(|at| cluster.member(at).client_urls()).collect();
+    etcdctl(&first, &["put", "a", "b"]).await.unwrap();
+
+    let status = etcdctl(&first, &["endpoint", "status", "--cluster"]).await.unwrap();
+    assert_eq!(status.lines().count(), 3, "{status}");
+    let leads = |line: &&str| line.split(", ").nth(4) == Some("true");
+    let leaders: Vec<&str> = status.lines().filter(leads).collect();
+    assert_eq!(leaders.len(), 1, "{status}");
+    assert!(leaders[0].starts_with(&first[0]), "{status}");
+    let health = &["endpoint", "health", "--cluster", "--write-out=json"];
+    let health = etcdctl(&first, health).await.unwrap();
+    assert_eq!(health.matches("\"health\":true").count(), 3, "{health}");
+    let hashes = etcdctl(&first, &["endpoint", "hashkv", "--cluster", "--rev=2"]).await.unwrap();
+    let mut hashes: Vec<&str> = hashes.lines().filter_map(|line| line.split(", ").nth(1)).collect();
+    assert_eq!(hashes.len(), 3, "{hashes:?}");
+    hashes.dedup();
+    assert_eq!(hashes.len(), 1, "{hashes:?}");
+    let defragmented = etcdctl(&first, &["defrag", "--cluster"]).await.unwrap();
+    assert_eq!(defragmented.matches("Finished defragmenting").count(), 3, "{defragmented}");
+
+    let list = etcdctl(&first, &["member", "list"]).await.unwrap();
+    let name = format!("m{next}");
+    let line = list.lines().find(|line| line.split(", ").nth(2) == Some(&name)).unwrap();
+    let id = line.split(", ").next().unwrap();
+    // Only the leader moves it.
+    let other = etcdctl(&cluster.member(next).client_urls(), &["move-leader", id]).await;
+    assert!(other.unwrap_err().contains("no leader endpoint given"));
+    let moved = etcdctl(&all, &["move-leader", id]).await.unwrap();
+    assert!(moved.contains("Leadership transferred from"), "{moved}");
+    assert_eq!(cluster.leader().await, next);
     cluster.shutdown().await;
 }

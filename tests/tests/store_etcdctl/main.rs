@@ -1,124 +1,25 @@
-//! Debian's etcdctl against Debian's etcd and against our member: what it prints and how it exits
-//! must be the same, but for ids.
+//! etcdctl against etcd and against our member: what it prints and how it exits must be the same, but
+//! for ids. Both are Debian's 3.4, or what `KIJABI_TEST_ETCD` and `KIJABI_TEST_ETCDCTL` name.
 #![allow(clippy::unwrap_used, reason = "tests")]
+
+mod calls;
+mod checks;
+mod coverage;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kijabi_tests::etcd::{Kind, Member};
+use kijabi_tests::etcd::{Kind, Member, other_etcd};
 use kijabi_tests::poll;
 use kijabi_tests::process::{Program, succeed};
 
-/// One call: its arguments, and what it reads from standard input.
-struct Call {
-    arguments: &'static str,
-    input: &'static str,
-}
-
-const fn call(arguments: &'static str) -> Call {
-    Call { arguments, input: "" }
-}
-
-const fn txn(arguments: &'static str, input: &'static str) -> Call {
-    Call { arguments, input }
-}
-
-const CALLS: &[Call] = &[
-    call("get nothing"),
-    call("put a 1"),
-    call("put a 2 --prev-kv"),
-    call("put b 1"),
-    call("put c 1"),
-    call("put nothing x --ignore-value"),
-    call("put nothing x --ignore-lease"),
-    call("put a x --lease=1234"),
-    call("get a"),
-    call("get a -w json"),
-    call("get a -w fields"),
-    call("get a --rev=2"),
-    call("get a --rev=999"),
-    call("get a c"),
-    call("get --prefix ''"),
-    call("get --prefix '' --keys-only --limit=2"),
-    call("get --from-key b --count-only -w fields"),
-    call("get --prefix '' --order=DESCEND --sort-by=MODIFY"),
-    call("get --prefix '' --sort-by=VERSION --order=DESCEND --limit=1"),
-    call("get a --consistency=s"),
-    txn("txn", "mod(\"a\") = \"3\"\n\nput d 4\nget d\n\nget a\n\n"),
-    txn("txn", "value(\"a\") = \"9\"\n\nput d 5\n\nget a\ndel b\n\n"),
-    txn("txn", "\nput d 5\nput d 6\n\n\n"),
-    call("del d --prev-kv"),
-    call("del d"),
-    call("put k1 x"),
-    call("put k2 y"),
-    call("del --prefix k"),
-    call("lease list"),
-    call("lease revoke 1234"),
-    call("lease timetolive 1234"),
-    call("lease keep-alive --once 1234"),
-    call("lease grant 99999999999"),
-    call("compaction 4"),
-    call("compaction 4"),
-    call("compaction 9999"),
-    call("get a --rev=3"),
-    call("get a --rev=4"),
-    call("endpoint health -w fields"),
-    call("alarm list"),
-    call("alarm disarm"),
-    call("defrag"),
-    call("endpoint health"),
-    call("move-leader 1"),
-    call("check nothing"),
-    call("get"),
-    call("member list -w fields"),
-    call("endpoint hashkv"),
-    call("endpoint hashkv --rev=5"),
-    call("endpoint hashkv --rev=99999"),
-    call("endpoint hashkv --rev=2"),
-    call("lock mutex echo locked"),
-    call("get --prefix mutex"),
-    call("lock mutex --ttl=5 false"),
-    call("version"),
-    call("endpoint status -w fields"),
-    call("endpoint health --cluster"),
-    call("put e 1 --lease=zz"),
-    call("put"),
-    call("put -- -dash 1"),
-    call("get -- -dash"),
-    txn("put piped", "from standard input"),
-    call("get piped"),
-    call("get piped --print-value-only"),
-    call("get piped --hex"),
-    call("get a z --limit=2 -w json"),
-    call("get a z --sort-by=CREATE --order=DESCEND"),
-    call("get a z --sort-by=VALUE"),
-    call("get a z --sort-by=NOTHING"),
-    call("get --prefix '' --from-key"),
-    call("del a c --prev-kv -w fields"),
-    call("del --from-key zzz"),
-    call("lease grant x"),
-    call("lease revoke zz"),
-    call("lease timetolive 1234 --keys"),
-    txn("txn", "create(\"nothing\") = \"0\"\n\nput new 1\n\n\n"),
-    txn("txn", "ver(\"new\") > \"0\"\n\nget new\ndel new\n\n\n"),
-    txn("txn", "nonsense\n\n\n\n"),
-    txn("txn -w json", "val(\"new\") = \"1\"\n\nget new\n\nget new\n\n"),
-    txn("txn --interactive", "mod(\"a\") > \"0\"\n\nget a\n\nget b\n\n"),
-    call("compaction 10 --physical"),
-    call("compaction x"),
-    call("compaction"),
-    call("nonsense"),
-    call("auth status"),
-    call("endpoint nonsense"),
-];
+use calls::{CALLS, Call, NEWER};
 
 /// The answer of one call: exit code, output, errors, with what may differ masked.
 fn answer(endpoint: &str, call: &Call) -> String {
     let words = call.arguments.split(' ').map(|word| if word == "''" { "" } else { word });
-    let mut child = Command::new("etcdctl")
-        .env("ETCDCTL_API", "3")
-        .args(["--endpoints", endpoint])
+    let mut child = etcdctl(endpoint, &[])
         .args(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -177,7 +78,8 @@ fn letters(line: &str) -> String {
 fn etcdctl_sees_no_difference() {
     let (ours, theirs) = (Member::start(Kind::Ours), Member::start(Kind::Debians));
     let mut differences = Vec::new();
-    for call in CALLS {
+    let newer = if other_etcd().is_some() { NEWER } else { &[] };
+    for call in CALLS.iter().chain(newer) {
         let (our_answer, their_answer) =
             (answer(&ours.endpoint(), call), answer(&theirs.endpoint(), call));
         if our_answer != their_answer {
@@ -190,10 +92,18 @@ fn etcdctl_sees_no_difference() {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
+/// etcdctl itself.
+fn program() -> Command {
+    let other = std::env::var_os("KIJABI_TEST_ETCDCTL");
+    let mut command = Command::new(other.unwrap_or_else(|| "etcdctl".into()));
+    command.env("ETCDCTL_API", "3");
+    command
+}
+
 /// etcdctl at `endpoint`, to run until the test is done with it.
 fn etcdctl(endpoint: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new("etcdctl");
-    command.env("ETCDCTL_API", "3").args(["--endpoints", endpoint]).args(arguments);
+    let mut command = program();
+    command.args(["--endpoints", endpoint]).args(arguments);
     command
 }
 
@@ -301,14 +211,11 @@ fn etcdctl_watches_interactively() {
 fn etcdctl_watches_the_past_and_the_present() {
     let member = Member::start(Kind::Ours);
     let put = |key: &str, value: &str| {
-        let mut command = Command::new("etcdctl");
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &member.endpoint()]);
-        assert!(command.args(["put", key, value]).status().unwrap().success());
+        succeed(&mut etcdctl(&member.endpoint(), &["put", key, value]));
     };
     put("a", "1");
-    let mut command = Command::new("etcdctl");
-    command.env("ETCDCTL_API", "3").args(["--endpoints", &member.endpoint()]);
-    command.args(["watch", "--prefix", "a", "--rev=1", "--prev-kv"]);
+    let watched = ["watch", "--prefix", "a", "--rev=1", "--prev-kv"];
+    let mut command = etcdctl(&member.endpoint(), &watched);
     let watch = Program::start(&mut command, &member.folder().join("watch"));
     let limit = Duration::from_secs(20);
     let wait_for = |expected: &str| {
