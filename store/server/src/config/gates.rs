@@ -138,6 +138,15 @@ impl FeatureGates {
         if found { Ok(()) } else { Err(format!("unrecognized feature gate: {name}")) }
     }
 
+    /// The gates by name with their stages, as etcd's metrics spell them, and values.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+        let stages = GATES.iter().map(|(_, stage, _)| match stage {
+            Stage::Alpha => "ALPHA",
+            Stage::Beta => "BETA",
+        });
+        self.list().zip(stages).map(|((name, on), stage)| (name, stage, on))
+    }
+
     /// The gates by name with their values.
     pub fn list(&self) -> impl Iterator<Item = (&'static str, bool)> {
         let mut gates = self.clone();

@@ -104,6 +104,15 @@ fn exponential(start: f64, factor: f64, count: usize) -> Vec<f64> {
     prometheus::exponential_buckets(start, factor, count).expect("they grow")
 }
 
+/// Which features are on: 1, and which are not: 0.
+fn show_gates(registry: &Registry, config: &Config) {
+    let options = Opts::new("etcd_server_feature_enabled", "Whether a feature is on.");
+    let gates = register(registry, IntGaugeVec::new(options, &["name", "stage"]));
+    for (name, stage, on) in config.feature_gates.stages() {
+        gates.with_label_values(&[name, stage]).set(i64::from(on));
+    }
+}
+
 // === impl Metrics ===
 
 impl Metrics {
@@ -130,6 +139,7 @@ impl Metrics {
         );
         let id = format!("{member_id:x}");
         labelled("etcd_server_id", "This member's id in hexadecimal.", "server_id", &id);
+        show_gates(&registry, config);
         let metrics = Self {
             proposals_pending: gauge("etcd_server_proposals_pending", "Proposals that wait."),
             proposals_failed: counter(
@@ -260,7 +270,9 @@ impl Metrics {
         self.mvcc.look(machine, tally);
         self.auth_revision.set(machine.auth().revision() as i64);
         self.cluster_version.reset();
-        let version = machine.cluster_version().to_string();
+        // Without the patch, as etcd has it here.
+        let version = machine.cluster_version();
+        let version = format!("{}.{}", version.major, version.minor);
         self.cluster_version.with_label_values(&[&version]).set(1);
     }
 

@@ -3,7 +3,7 @@
 //! Owns: `process_*` and `os_fd_*`. Must not know: the store. A newcomer's trap: it is read when it
 //! is asked for, so a scrape pays for it and no request does.
 
-use prometheus::{Counter, Gauge, IntGauge, Registry};
+use prometheus::{Counter, Gauge, IntCounter, IntGauge, Registry};
 
 use super::register;
 
@@ -19,6 +19,8 @@ pub(super) struct ProcessMetrics {
     virtual_bytes: IntGauge,
     virtual_max_bytes: Gauge,
     start_seconds: Gauge,
+    received_bytes: IntCounter,
+    sent_bytes: IntCounter,
 }
 
 // === impl ProcessMetrics ===
@@ -27,6 +29,7 @@ impl ProcessMetrics {
     pub(super) fn new(registry: &Registry) -> Self {
         let whole = |name: &str, help: &str| register(registry, IntGauge::new(name, help));
         let real = |name: &str, help: &str| register(registry, Gauge::new(name, help));
+        let count = |name: &str, help: &str| register(registry, IntCounter::new(name, help));
         Self {
             fd_used: whole("os_fd_used", "File descriptors in use."),
             fd_limit: whole("os_fd_limit", "File descriptors allowed."),
@@ -43,6 +46,14 @@ impl ProcessMetrics {
                 "Virtual memory allowed; -1 = without limit.",
             ),
             start_seconds: real("process_start_time_seconds", "When the process started."),
+            received_bytes: count(
+                "process_network_receive_bytes_total",
+                "Bytes received in the process's network namespace.",
+            ),
+            sent_bytes: count(
+                "process_network_transmit_bytes_total",
+                "Bytes sent in the process's network namespace.",
+            ),
         }
     }
 
@@ -55,6 +66,10 @@ impl ProcessMetrics {
         self.max_fds.set(limit);
         let address_space = rustix::process::getrlimit(rustix::process::Resource::As).current;
         self.virtual_max_bytes.set(address_space.map_or(-1.0, |bytes| bytes as f64));
+        if let Some((received, sent)) = traffic() {
+            self.received_bytes.inc_by(received.saturating_sub(self.received_bytes.get()));
+            self.sent_bytes.inc_by(sent.saturating_sub(self.sent_bytes.get()));
+        }
         let Some(seen) = Seen::now() else { return };
         self.cpu_seconds.inc_by((seen.cpu_seconds - self.cpu_seconds.get()).max(0.0));
         self.resident_bytes.set(seen.resident_bytes);
@@ -68,6 +83,22 @@ pub(crate) fn descriptors() -> (i64, i64) {
     let used = std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as i64);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     (used, limit.map_or(i64::MAX, |limit| limit as i64))
+}
+
+/// Bytes received and sent, as the kernel counts them for a network namespace.
+fn traffic() -> Option<(u64, u64)> {
+    octets(&std::fs::read_to_string("/proc/self/net/netstat").ok()?)
+}
+
+/// From `/proc/self/net/netstat`: pairs of lines, names and values.
+fn octets(netstat: &str) -> Option<(u64, u64)> {
+    let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("IpExt: "));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let value = |name: &str| {
+        let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+        pairs.find(|(of, _)| *of == name).and_then(|(_, value)| value.parse().ok())
+    };
+    Some((value("InOctets")?, value("OutOctets")?))
 }
 
 struct Seen {
@@ -110,6 +141,9 @@ mod tests {
         let seen = Seen::now().unwrap();
         assert!(seen.resident_bytes > 1 << 20 && seen.virtual_bytes >= seen.resident_bytes);
         assert!(seen.start_seconds > 1e9 && seen.cpu_seconds >= 0.0);
+        let (received, sent) = traffic().unwrap();
+        assert_eq!(octets("IpExt: A InOctets OutOctets\nIpExt: 1 2 3\n"), Some((2, 3)));
+        assert!(octets("IpExt: A\nIpExt: 1\n").is_none() && received.min(sent) < u64::MAX);
         let odd = "1 (a) b c) S 1 1 1 0 -1 0 0 0 0 0 200 300 0 0 20 0 1 0 1000 4096 2 0";
         let seen = Seen::read(odd, "cpu 1\nbtime 5\n").unwrap();
         assert!(seen.cpu_seconds > 0.0 && seen.virtual_bytes == 4096);

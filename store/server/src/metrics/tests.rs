@@ -86,6 +86,9 @@ fn what_dashboards_and_alerts_look_at_is_there() {
         });
         assert!(shown, "{name}");
     }
+    assert!(text.contains("etcd_cluster_version{cluster_version=\"3.6\"} 1"));
+    let gate = r#"etcd_server_feature_enabled{name="TxnModeWriteWithSharedBuffer",stage="BETA"} 1"#;
+    assert!(text.contains(gate));
     let called = r#"grpc_server_handled_total{grpc_code="Canceled",grpc_method="Range",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1"#;
     assert!(text.contains(called));
     assert!(text.contains(r#"grpc_server_started_total{grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"} 0"#));
