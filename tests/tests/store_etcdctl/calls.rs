@@ -175,7 +175,6 @@ pub(crate) const NEWER: &[Call] = &[
     call("downgrade enable 3.5.0"),
     call("downgrade cancel"),
     call("alarm list -w json"),
-    call("endpoint status -w table --hex"),
     call("put m1 1"),
     call("get m --prefix --max-mod-rev=9999999 --min-create-rev=2 -w json"),
     call("get m --prefix --count-only"),

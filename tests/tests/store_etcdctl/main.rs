@@ -94,8 +94,10 @@ fn etcdctl_sees_no_difference() {
 
 /// etcdctl itself.
 fn program() -> Command {
-    let other = std::env::var_os("KIJABI_TEST_ETCDCTL");
-    let mut command = Command::new(other.unwrap_or_else(|| "etcdctl".into()));
+    if let Some(other) = std::env::var_os("KIJABI_TEST_ETCDCTL") {
+        return Command::new(other);
+    }
+    let mut command = Command::new("etcdctl");
     command.env("ETCDCTL_API", "3");
     command
 }
