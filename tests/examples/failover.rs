@@ -1,7 +1,9 @@
-//! How long nobody can write after the leader is killed: three members at etcd's default timings.
+//! How long nobody can write after the leader has gone: three members at etcd's default timings.
 //!
-//! Usage: `failover [kijabi|etcd] [RUNS]`. Clients ask both members that are left, again and again;
-//! the time is from the SIGKILL to the first acknowledged write.
+//! Usage: `failover [kijabi|etcd] [RUNS] [kill|term]`. Clients ask both members that are left, again
+//! and again; the time is from the signal to the first write that is acknowledged under another
+//! leader. With `term`, the leader is asked to stop and may hand its office over. The program is the
+//! one built beside this one, or the one that `KIJABI_BINARY` names.
 #![allow(clippy::print_stdout, reason = "it is a program")]
 
 use std::time::Duration;
@@ -14,19 +16,21 @@ use kijabi_tests::faults::{Cluster, ClusterProgram};
 use tokio::sync::mpsc;
 
 /// How often a write is tried at each member.
-const INTERVAL: Duration = Duration::from_millis(10);
+const INTERVAL: Duration = Duration::from_millis(5);
 /// A cluster without a leader for that long has failed.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How long a cluster is left alone before its leader is killed.
+/// How long a cluster is left alone before its leader is ended.
 const CALM: Duration = Duration::from_millis(1500);
 
-/// Tries to write at one member until somebody has succeeded.
-async fn write_until(client: Client, first: mpsc::Sender<Instant>) {
+/// Tries to write at one member until somebody has succeeded under another leader.
+async fn write_until(client: Client, term: u64, first: mpsc::Sender<Instant>) {
     while !first.is_closed() {
         let (mut kv, first) = (client.kv(), first.clone());
         tasks::spawn("write", async move {
             let put = PutRequest { key: "k".into(), value: "v".into(), ..Default::default() };
-            if kv.put(put).await.is_ok() {
+            if let Ok(answer) = kv.put(put).await
+                && answer.get_ref().header.as_ref().is_some_and(|header| header.raft_term > term)
+            {
                 // Nobody listens any more once one has succeeded.
                 let _ = first.try_send(clock::now());
             }
@@ -35,18 +39,24 @@ async fn write_until(client: Client, first: mpsc::Sender<Instant>) {
     }
 }
 
-async fn fail_over(cluster: &mut Cluster) -> Duration {
+async fn fail_over(cluster: &mut Cluster, kill: bool) -> Duration {
     cluster.wait_until_served().await;
     tokio::time::sleep(CALM).await;
     let leader = cluster.leader().await.expect("a cluster that serves has a leader");
+    let status = cluster.status(leader).await.expect("a leader that serves");
     let (sender, mut first) = mpsc::channel(1);
     let mut clients = Vec::new();
     for member in (0..cluster.size()).filter(|member| *member != leader) {
         clients.push(cluster.connect(member).await.expect("a member listens"));
     }
-    cluster.kill(leader);
-    let killed = clock::now();
-    let writers = clients.into_iter().map(|client| write_until(client, sender.clone()));
+    let term = status.raft_term;
+    let ended = clock::now();
+    if kill {
+        cluster.kill(leader);
+    } else {
+        cluster.signal(leader, "TERM");
+    }
+    let writers = clients.into_iter().map(|client| write_until(client, term, sender.clone()));
     let writers: Vec<_> = writers.map(|writer| tasks::spawn("writer", writer)).collect();
     let acknowledged = tokio::time::timeout(LIMIT, first.recv()).await;
     let acknowledged = acknowledged.expect("a write in time").expect("writers go on");
@@ -55,8 +65,9 @@ async fn fail_over(cluster: &mut Cluster) -> Duration {
         // It ends as soon as it looks.
         let _ = writer.await;
     }
+    cluster.end(leader);
     cluster.launch(leader);
-    acknowledged - killed
+    acknowledged - ended
 }
 
 #[tokio::main]
@@ -69,15 +80,21 @@ async fn main() {
         "etcd" => ClusterProgram::Etcd,
         other => panic!("kijabi or etcd, not {other}"),
     };
+    let how = arguments.next().unwrap_or_else(|| "kill".to_owned());
+    let kill = match how.as_str() {
+        "kill" => true,
+        "term" => false,
+        other => panic!("kill or term, not {other}"),
+    };
     let mut cluster = Cluster::start(program, 3, &[]).await;
     let mut times = Vec::new();
     for _ in 0..runs {
-        times.push(fail_over(&mut cluster).await);
+        times.push(fail_over(&mut cluster, kill).await);
     }
     times.sort();
     let milliseconds = |at: usize| times.get(at).map_or(0, Duration::as_millis);
     println!(
-        "{name}: {runs} failovers, median {} ms, worst {} ms, best {} ms",
+        "{name}, {how}: {runs} failovers, median {} ms, worst {} ms, best {} ms",
         milliseconds(runs / 2),
         milliseconds(runs.saturating_sub(1)),
         milliseconds(0)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use kijabi_base::clock;
 use kijabi_proto::etcdserverpb as pb;
 use kijabi_server::config::{self, Config, Parsed};
 
@@ -17,6 +18,10 @@ use crate::{component, roles};
 
 /// Between two tries to promote.
 const PROMOTE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a change waits until the other members have been connected for long enough.
+const SETTLE_LIMIT: Duration = Duration::from_secs(15);
+/// What the leader says until then.
+const UNHEALTHY: &str = "etcdserver: unhealthy cluster";
 /// How long the member that is to go may take to show that it is alive.
 const ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -138,13 +143,33 @@ async fn exchange(access: &Access, replace: &Replace) -> anyhow::Result<Successo
                 old.name
             );
         }
-        client.remove(old.id).await.with_context(|| format!("removing member {:x}", old.id))?;
+        patiently(|| client.remove(old.id))
+            .await
+            .with_context(|| format!("removing member {:x}", old.id))?;
         say(format_args!("member {:x} ({name}) removed", old.id));
     }
-    let added = client.add(urls.clone(), true).await.context("adding the new member")?;
+    let added =
+        patiently(|| client.add(urls.clone(), true)).await.context("adding the new member")?;
     let id = added.member.context("the answer names no member")?.id;
     say(format_args!("member {id:x} ({name}) added as a learner"));
     Ok(successor(name, urls, id, &added.members))
+}
+
+/// Makes a change, again while the leader is not sure yet that the others are there: a member often
+/// loses its disk together with the machine that was just restarted.
+async fn patiently<T, F>(change: impl Fn() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let deadline = clock::now() + SETTLE_LIMIT;
+    loop {
+        match change().await {
+            Err(error) if error.to_string() == UNHEALTHY && clock::now() < deadline => {
+                tokio::time::sleep(PROMOTE_INTERVAL).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 fn successor(name: String, peer_urls: Vec<String>, id: u64, members: &[pb::Member]) -> Successor {

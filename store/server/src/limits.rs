@@ -34,6 +34,8 @@ pub(crate) const PEER_SEND_QUEUE_MAX: usize = 1_024;
 pub(crate) const SNAPSHOT_PART_BYTES_MAX: usize = 1 << 20;
 /// Parts of a snapshot that are read ahead of the connection, or of the disk.
 pub(crate) const SNAPSHOT_PARTS_AHEAD_MAX: usize = 4;
+/// Looks at a leader that may be gone, at once.
+pub(crate) const DEMISE_PROBES_MAX: usize = 16;
 /// Batches of other members that the leader carries through the log at once.
 pub(crate) const FORWARDED_BATCHES_MAX: usize = 256;
 /// Batches of this member whose fate is not known yet. The one after waits.

@@ -153,7 +153,7 @@ impl Carrier {
                     fate = &mut fate => match resolve(fate) {
                         Some(answers) => return answers,
                         None => {
-                            tokio::time::sleep(RETRY).await;
+                            self.pause(at).await;
                             continue;
                         }
                     },
@@ -161,7 +161,7 @@ impl Carrier {
                 };
                 if submitted == Submitted::Refused {
                     self.outcomes.forget(id);
-                    tokio::time::sleep(RETRY).await;
+                    self.pause(at).await;
                     continue;
                 }
                 if submitted == Submitted::Unknown {
@@ -176,6 +176,14 @@ impl Carrier {
         let answers = tokio::time::timeout_at(deadline, carrying).await;
         self.outcomes.forget(id);
         answers.unwrap_or(Err(Error::Timeout))
+    }
+
+    /// Waits before another try: as soon as there is another leader, it is worth one.
+    async fn pause(&self, at: Standing) {
+        let mut standing = self.standing.clone();
+        let other =
+            |now: &Standing| now.leader != 0 && (now.leader, now.term) != (at.leader, at.term);
+        let _ = tokio::time::timeout(RETRY, standing.wait_for(other)).await;
     }
 
     /// Waits for a leader.

@@ -71,14 +71,33 @@ fn quiet_port() -> u16 {
     }
 }
 
+impl Slot {
+    /// Its data folder's name.
+    fn data(&self) -> String {
+        format!("{}-{}", self.name, self.generation)
+    }
+
+    /// What it always runs with.
+    fn flags(&self, data: &Path) -> [String; 4] {
+        let client = format!("http://127.0.0.1:{}", self.client_port);
+        [
+            format!("--data-dir={}", data.display()),
+            format!("--listen-client-urls={client}"),
+            format!("--advertise-client-urls={client}"),
+            format!("--listen-peer-urls=http://127.0.0.1:{}", self.peer_port),
+        ]
+    }
+}
+
 impl Cluster {
     /// Starts `members` members and waits until all serve.
     pub async fn start(program: Program, members: usize, flags: &[&str]) -> Self {
         let links = Links::new(members);
         let mut slots = Vec::new();
         for at in 0..members {
-            let peer_port = quiet_port();
-            let proxy = proxy::listen(at, peer_port, Arc::clone(&links)).await.expect("a proxy");
+            let (peer_port, proxy) = (quiet_port(), quiet_port());
+            let listening = proxy::listen(at, proxy, peer_port, Arc::clone(&links)).await;
+            listening.expect("a proxy");
             slots.push(Slot {
                 name: format!("m{at}"),
                 client_port: quiet_port(),
@@ -161,22 +180,42 @@ impl Cluster {
             }
             Program::Etcd => Command::new("etcd"),
         };
-        let client = format!("http://127.0.0.1:{}", slot.client_port);
-        let peer = format!("http://127.0.0.1:{}", slot.peer_port);
+        let data = self.folder.path().join(slot.data());
+        command.args(slot.flags(&data)).args(&self.flags);
         command
-            .args(["--name", &slot.name, "--data-dir"])
-            .arg(self.folder.path().join(format!("{}-{}", slot.name, slot.generation)))
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer])
+            .args(["--name", &slot.name])
             .args(["--initial-advertise-peer-urls", &slot.advertised])
             .args(["--initial-cluster", &everyone.join(",")])
-            .args(["--initial-cluster-state", if slot.existing { "existing" } else { "new" }])
-            .args(&self.flags);
+            .args(["--initial-cluster-state", if slot.existing { "existing" } else { "new" }]);
+        self.run(member, &mut command);
+    }
+
+    /// Starts a member whose disk was wiped by `kijabi store member replace`, which asks the members
+    /// `through`. Returns what it says if it ends at once, which means that it refused.
+    pub fn replace(&mut self, member: usize, through: &[usize]) -> String {
+        let endpoints: Vec<String> = through.iter().map(|other| self.endpoint(*other)).collect();
+        let slot = &self.slots[member];
+        let data = self.folder.path().join(slot.data());
+        let mut command = Command::new(kijabi());
+        command.args(["store", "member", "replace", &slot.name]);
+        command.args(["--endpoints", &endpoints.join(","), "--"]);
+        command.args(slot.flags(&data)).args(&self.flags);
+        if slot.process.is_some() {
+            let output = process::run(&mut command);
+            return String::from_utf8_lossy(&output.stderr).into_owned();
+        }
+        self.run(member, &mut command);
+        String::new()
+    }
+
+    fn run(&mut self, member: usize, command: &mut Command) {
+        let slot = &mut self.slots[member];
         slot.lives += 1;
         slot.paused = false;
         let log = self.folder.path().join(format!("{}.log", slot.name));
-        let started = process::Program::start(&mut command, &log);
+        let started = process::Program::start(command, &log);
         self.links.set_pid(member, started.pid());
+        self.links.set_ended(member, false);
         slot.process = Some(started);
     }
 
@@ -184,6 +223,25 @@ impl Cluster {
     pub fn kill(&mut self, member: usize) {
         self.note_crash(member);
         self.slots[member].process = None;
+        self.links.set_ended(member, true);
+    }
+
+    /// Asks a member to end and waits until it has.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn end(&mut self, member: usize) {
+        if let Some(mut process) = self.slots[member].process.take() {
+            process.wait(START_LIMIT);
+        }
+        self.links.set_ended(member, true);
+    }
+
+    /// Sends a member a signal.
+    pub fn signal(&self, member: usize, name: &str) {
+        if let Some(process) = &self.slots[member].process {
+            process.signal(name);
+        }
     }
 
     /// What members printed that ended although nobody had ended them.
@@ -214,10 +272,9 @@ impl Cluster {
         let slot = &mut self.slots[member];
         // A member that was removed may have ended by itself: it should.
         slot.process = None;
+        self.links.set_ended(member, true);
         // It may never have written anything.
-        let _ = fs::remove_dir_all(
-            self.folder.path().join(format!("{}-{}", slot.name, slot.generation)),
-        );
+        let _ = fs::remove_dir_all(self.folder.path().join(slot.data()));
         slot.generation += 1;
         slot.existing = true;
     }

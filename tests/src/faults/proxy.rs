@@ -2,12 +2,14 @@
 //!
 //! Owns: which member may send to which, and the connections between them. Must not know: what is
 //! sent. A newcomer's trap: a cut link loses nothing; bytes wait, as with TCP when packets are
-//! dropped, until the link is whole or the connection is given up.
+//! dropped, until the link is whole or the connection is given up. In front of a process that has
+//! ended nobody listens: connections are refused, as without the proxy.
 
 use std::fs;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use kijabi_base::tasks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,12 +19,16 @@ use tokio::sync::watch;
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 64 << 10;
+/// How often to try to have the port again.
+const BIND_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Who may send to whom.
 #[derive(Debug)]
 pub(super) struct Links {
     members: usize,
     cut: RwLock<Vec<bool>>,
+    /// Whose process has ended.
+    ended: Vec<AtomicBool>,
     changed: watch::Sender<u64>,
     /// The process ids, to tell who has dialed.
     pids: Vec<AtomicU32>,
@@ -33,6 +39,7 @@ impl Links {
         Arc::new(Self {
             members,
             cut: RwLock::new(vec![false; members * members]),
+            ended: (0..members).map(|_| AtomicBool::new(false)).collect(),
             changed: watch::channel(0).0,
             pids: (0..members).map(|_| AtomicU32::new(0)).collect(),
         })
@@ -40,6 +47,22 @@ impl Links {
 
     pub(super) fn set_pid(&self, member: usize, pid: u32) {
         self.pids[member].store(pid, Ordering::SeqCst);
+    }
+
+    /// Whether the process of `member` has ended, so that nobody is to listen for it.
+    pub(super) fn set_ended(&self, member: usize, ended: bool) {
+        self.ended[member].store(ended, Ordering::SeqCst);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Waits until the process of `member` has ended, or until it has not.
+    async fn until_ended(&self, member: usize, ended: bool) {
+        let mut changed = self.changed.subscribe();
+        while self.ended[member].load(Ordering::SeqCst) != ended {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Cuts or mends what `from` sends to `to`.
@@ -94,26 +117,56 @@ fn inode_of(port: u16, remote: u16) -> Option<String> {
     })
 }
 
-/// Listens in front of `member`, whose own port is `target`, and returns its port.
-pub(super) async fn listen(member: usize, target: u16, links: Arc<Links>) -> io::Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let own_port = listener.local_addr()?.port();
+/// Listens at `own_port` in front of `member`, whose own port is `target`.
+pub(super) async fn listen(
+    member: usize,
+    own_port: u16,
+    target: u16,
+    links: Arc<Links>,
+) -> io::Result<()> {
+    let mut listener = Some(TcpListener::bind(("127.0.0.1", own_port)).await?);
     tasks::spawn("proxy", async move {
-        while let Ok((stream, from)) = listener.accept().await {
-            let links = Arc::clone(&links);
-            tasks::spawn("proxied", async move {
-                // A process that has gone already has no connection to carry.
-                let Some(dialer) = links.dialer(from.port(), own_port) else { return };
-                // A connection is made of bytes in both directions.
-                links.open(dialer, member).await;
-                links.open(member, dialer).await;
-                let Ok(onward) = TcpStream::connect(("127.0.0.1", target)).await else { return };
-                let _ = (stream.set_nodelay(true), onward.set_nodelay(true));
-                carry(&links, dialer, member, stream, onward).await;
-            });
+        loop {
+            let open = match listener.take() {
+                Some(open) => open,
+                None => match TcpListener::bind(("127.0.0.1", own_port)).await {
+                    Ok(open) => open,
+                    Err(_in_use) => {
+                        tokio::time::sleep(BIND_INTERVAL).await;
+                        continue;
+                    }
+                },
+            };
+            tokio::select! {
+                () = accept(&open, member, (own_port, target), &links) => {}
+                () = links.until_ended(member, true) => {}
+            }
+            drop(open);
+            links.until_ended(member, false).await;
         }
     });
-    Ok(own_port)
+    Ok(())
+}
+
+async fn accept(
+    listener: &TcpListener,
+    member: usize,
+    (own_port, target): (u16, u16),
+    links: &Arc<Links>,
+) {
+    while let Ok((stream, from)) = listener.accept().await {
+        let links = Arc::clone(links);
+        tasks::spawn("proxied", async move {
+            // A process that has gone already has no connection to carry.
+            let Some(dialer) = links.dialer(from.port(), own_port) else { return };
+            // A connection is made of bytes in both directions.
+            links.open(dialer, member).await;
+            links.open(member, dialer).await;
+            let Ok(onward) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+            let _ = (stream.set_nodelay(true), onward.set_nodelay(true));
+            carry(&links, dialer, member, stream, onward).await;
+        });
+    }
 }
 
 async fn carry(links: &Links, dialer: usize, member: usize, stream: TcpStream, onward: TcpStream) {

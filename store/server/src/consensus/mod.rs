@@ -200,6 +200,8 @@ pub(crate) async fn observe(
     fatal: Fatal,
 ) {
     let mut metrics = raft.metrics();
+    // Raft names a new leader a moment before it has been heard of.
+    let mut heard = liveness.contact.watch();
     let mut leadership = Leadership::default();
     let mut leads_since = None;
     loop {
@@ -235,6 +237,7 @@ pub(crate) async fn observe(
             seen = metrics.changed() => if seen.is_err() {
                 return;
             },
+            Ok(()) = heard.changed() => {}
             () = silence, if !alone => {}
         }
     }

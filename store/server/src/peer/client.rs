@@ -22,6 +22,8 @@ use tonic::{Request, Status};
 
 use super::admit::{CLUSTER_ID, SENDER, TARGET};
 use super::connect::{Addresses, Dial, Patience, channel};
+use super::wire;
+use crate::consensus::types::Vote;
 use crate::identity::Identity;
 use crate::limits::PEER_MESSAGE_BYTES_MAX;
 
@@ -179,6 +181,17 @@ impl Link {
     ) -> Result<etcd::LeaseTimeToLiveResponse, Status> {
         let mut client = self.control.clone();
         call(limit, client.lease_time_to_live(within(request, limit))).await
+    }
+
+    /// Whether the leader of this vote is gone, as that member sees it.
+    pub(crate) async fn gone(
+        &self,
+        leader: &Vote,
+        limit: Duration,
+    ) -> Result<pb::GoneResponse, Status> {
+        let mut client = self.control.clone();
+        let request = pb::GoneRequest { leader: Some(wire::from_vote(leader)) };
+        call(limit, client.gone(within(request, limit))).await
     }
 
     pub(crate) async fn digest(

@@ -10,11 +10,13 @@ pub(crate) mod connect;
 mod contact;
 pub(crate) mod server;
 pub(crate) mod snapshot;
+mod streams;
 pub(crate) mod wire;
 
 pub(crate) use client::{Link, Peers};
 pub(crate) use contact::Contact;
 pub(crate) use server::PeerPort;
+pub(crate) use streams::Streams;
 
 use crate::consensus::Raft;
 

@@ -30,9 +30,11 @@ use tower::Service as _;
 use super::admit::{Refusal, admit};
 use super::contact::Contact;
 use super::snapshot::{self, Incoming};
+use super::streams::Streams;
 use super::wire::{self, Malformed};
 use crate::consensus::types::{SnapshotMeta, Vote, decode};
 use crate::consensus::{Applier, Payload, Raft};
+use crate::demise::Demise;
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::limits::{FORWARDED_BATCHES_MAX, PEER_MESSAGE_BYTES_MAX};
@@ -56,6 +58,8 @@ struct Inner {
     applier: Applier,
     store: Store,
     contact: Contact,
+    streams: Streams,
+    demise: Demise,
     /// Ends the streams that would never end by themselves.
     stop: Shutdown,
     metrics: Arc<Metrics>,
@@ -77,20 +81,23 @@ struct Sender(u64);
 impl PeerPort {
     pub(crate) fn new(
         identity: Identity,
-        raft: Raft,
         applier: Applier,
         store: Store,
         contact: Contact,
+        (streams, demise): (Streams, Demise),
         stop: Shutdown,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (forwarded, receiving) = (Semaphore::new(FORWARDED_BATCHES_MAX), Semaphore::new(1));
+        let raft = store.route().raft().clone();
         Self(Arc::new(Inner {
             identity,
             raft,
             applier,
             store,
             contact,
+            streams,
+            demise,
             stop,
             metrics,
             vouched: Mutex::default(),
@@ -236,11 +243,14 @@ impl Peer for PeerPort {
         });
         let requests = requests.take_until(async move { stop.wait().await });
         let contact = self.0.contact.clone();
+        let open = self.0.streams.open(leader);
         let answers = self.0.raft.stream_append(Box::pin(requests)).map(move |answer| {
             let appended = answer.map_err(stopped)?;
             if appended.is_ok() {
                 contact.heard(leader);
             }
+            // The stream is open for as long as this closure is there.
+            let _ = &open;
             Ok(wire::from_appended(&appended))
         });
         Ok(Response::new(Box::pin(answers)))
@@ -297,6 +307,14 @@ impl Peer for PeerPort {
         let answer = self.0.raft.handle_transfer_leader(asked).await.map_err(stopped)?;
         let refusal = answer.err().map(|error| error.to_string()).unwrap_or_default();
         Ok(Response::new(pb::TransferLeaderResponse { refusal }))
+    }
+
+    async fn gone(
+        &self,
+        request: Request<pb::GoneRequest>,
+    ) -> Result<Response<pb::GoneResponse>, Status> {
+        let leader = wire::to_vote(request.into_inner().leader)?;
+        Ok(Response::new(self.0.demise.answer(&leader).await))
     }
 
     async fn snapshot(
