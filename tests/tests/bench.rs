@@ -9,7 +9,7 @@ use kijabi_tests::process;
 fn a_comparison_with_etcd_ends_in_a_table_and_charts() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("bench");
-    for only in ["clients", "10000 keys"] {
+    for only in ["put, ", "70 %", "10000 keys"] {
         process::succeed(
             Command::new(process::kijabi())
                 .args(["--log=warn", "bench", "compare", "--rounds=1", "--members=1"])
@@ -19,9 +19,10 @@ fn a_comparison_with_etcd_ends_in_a_table_and_charts() {
         );
     }
     for (only, load, unit) in [
-        ("clients", "put, 8 clients", "/s"),
-        ("clients", "get, 8 clients", "ms p99"),
-        ("clients", "compare-and-put, 256 clients", "/s"),
+        ("put, ", "put, 8 clients", "/s"),
+        ("put, ", "put, 1000 clients", "µs CPU"),
+        ("70 %", "puts at 70 % of etcd's peak", "ms p99"),
+        ("10000 keys", "count with 10000 keys", "ms p50"),
         ("10000 keys", "memory with 10000 keys", "MB"),
         ("10000 keys", "SIGKILL to serving with 10000 keys", "s"),
     ] {
@@ -33,6 +34,8 @@ fn a_comparison_with_etcd_ends_in_a_table_and_charts() {
         let ratio: f64 = cells[5].parse().unwrap_or_else(|_| panic!("no ratio in {row:?}"));
         assert!(ratio > 0.0, "{row}");
     }
-    let chart = fs::read_to_string(out.join("clients/put-1-tmpfs.svg")).unwrap();
+    let chart = fs::read_to_string(out.join("put, /put-s-1-tmpfs.svg")).unwrap();
+    let report = fs::read_to_string(out.join("put, /report.md")).unwrap();
+    assert!(report.contains("puts against clients, /s"), "how cost grows: {report}");
     assert!(chart.contains("<svg") && chart.contains("kijabi"), "{chart}");
 }

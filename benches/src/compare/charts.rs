@@ -7,35 +7,15 @@ use anyhow::{Context as _, anyhow};
 use plotters::prelude::*;
 
 use super::Compare;
-use super::loads::{Figure, Value};
-use super::report::{Findings, Setup, median};
+use super::figure::Value;
+use super::growth::{self, Points, SERIES};
+use super::report::{Findings, PROGRAMS, Setup, median};
 
 const SIZE: (u32, u32) = (720, 420);
-const PROGRAMS: [(&str, RGBColor); 2] =
-    [("etcd", RGBColor(90, 90, 90)), ("kijabi", RGBColor(0, 110, 200))];
-
-/// A chart: its series in the loads, its axes and its figure.
-struct Chart {
-    series: &'static str,
-    title: &'static str,
-    x: &'static str,
-    figure: Figure,
-}
-
-const CHARTS: [Chart; 5] = [
-    Chart { series: "put", title: "puts", x: "clients", figure: Figure::PerSecond },
-    Chart { series: "fan-out", title: "events delivered", x: "watchers", figure: Figure::Events },
-    Chart {
-        series: "fan-out-prev-kv",
-        title: "events delivered, with previous values",
-        x: "watchers",
-        figure: Figure::Events,
-    },
-    Chart { series: "memory", title: "memory", x: "keys", figure: Figure::Rss },
-    Chart { series: "recovery", title: "SIGKILL to serving", x: "keys", figure: Figure::Seconds },
-];
-
-type Points = Vec<(f64, f64)>;
+const COLORS: [RGBColor; 2] = [RGBColor(90, 90, 90), RGBColor(0, 110, 200)];
+/// Loads whose latencies are drawn.
+const LATENCIES: [&str; 3] =
+    ["put, 64 clients", "put, 1000 clients", "puts at 70 % of etcd's peak"];
 
 /// Draws the charts of a setup there is something for; returns their names.
 pub(super) fn draw(
@@ -44,41 +24,37 @@ pub(super) fn draw(
     setup: Setup,
 ) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
-    for chart in &CHARTS {
-        let lines = PROGRAMS.map(|(program, _)| points(findings, setup, chart, program));
-        let title = format!("{} ({})", chart.title, chart.figure.unit());
-        let name = format!("{}-{}-{}", chart.series, setup.1, setup.0.name());
+    let file = |what: &str, unit: &str| {
+        let text = format!("{what}-{unit}-{}-{}", setup.1, setup.0.name());
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let text: String = text.chars().map(plain).collect();
+        text.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
+    };
+    for series in &SERIES {
+        let lines = PROGRAMS.map(|program| growth::points(findings, setup, series, program));
+        let title = format!("{} ({})", series.title, series.figure.unit());
+        let name = file(series.name, series.figure.unit());
         if lines.iter().all(|line| line.len() > 1) {
-            plot(args, &name, &title, chart.x, &lines)?;
+            plot(args, &name, &title, series.axis, &lines)?;
             names.push(name);
         }
     }
-    let lines = PROGRAMS.map(|(program, _)| percentiles(findings, setup, program));
-    if lines.iter().all(|line| !line.is_empty()) {
-        let name = format!("latency-{}-{}", setup.1, setup.0.name());
-        plot(args, &name, "latency of a put, 64 clients (ms)", "one in so many is slower", &lines)?;
-        names.push(name);
+    for load in LATENCIES {
+        let lines = PROGRAMS.map(|program| percentiles(findings, setup, load, program));
+        if lines.iter().all(|line| !line.is_empty()) {
+            let name = file("latency", load);
+            let title = format!("latency: {load} (ms)");
+            plot(args, &name, &title, "one in so many is slower", &lines)?;
+            names.push(name);
+        }
     }
     Ok(names)
 }
 
-fn points(findings: &Findings, setup: Setup, chart: &Chart, program: &'static str) -> Points {
-    let loads = findings.loads.iter().filter(|(other, _)| *other == setup);
-    let of_series = loads.filter_map(|(_, load)| match load.point {
-        Some((series, x)) if series == chart.series => Some((x, load)),
-        _ => None,
-    });
-    let points = of_series.filter_map(|(x, load)| {
-        let values = findings.figures(setup, &load.id, program, chart.figure);
-        Some((x, median(values.into_values())?))
-    });
-    points.collect()
-}
-
 /// How slow the slowest of so many are.
-fn percentiles(findings: &Findings, setup: Setup, program: &'static str) -> Points {
+fn percentiles(findings: &Findings, setup: Setup, load: &str, program: &'static str) -> Points {
     let mut of_rounds: [Vec<f64>; 4] = Default::default();
-    for (_, value) in findings.values(setup, "put, 64 clients", program) {
+    for (_, value) in findings.values(setup, load, program) {
         let Value::Report(report) = value else { continue };
         let latency = &report.latency;
         let all = [latency.p50, latency.p90, latency.p99, latency.p999];
@@ -117,13 +93,13 @@ fn plot(
                 bounds(|point| point.1).log_scale(),
             )?;
         chart.configure_mesh().x_desc(x).light_line_style(RGBColor(235, 235, 235)).draw()?;
-        for ((program, color), points) in PROGRAMS.iter().zip(lines) {
+        for ((program, color), points) in PROGRAMS.iter().zip(COLORS).zip(lines) {
             chart
                 .draw_series(
                     LineSeries::new(points.iter().copied(), color.stroke_width(2)).point_size(3),
                 )?
                 .label(*program)
-                .legend(|(x, y)| {
+                .legend(move |(x, y)| {
                     PathElement::new(vec![(x, y), (x + 20, y)], color.stroke_width(2))
                 });
         }

@@ -9,14 +9,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use kijabi_base::clock;
-use kijabi_proto::etcdserverpb as pb;
-use kijabi_proto::etcdserverpb::kv_client::KvClient;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
-use tonic::transport::Endpoint;
 
-use super::Storage;
+use super::{Compare, Storage};
+use crate::load::probe::Probe;
 
 /// How long a cluster may take to serve.
 const READY: Duration = Duration::from_secs(120);
@@ -24,8 +24,11 @@ const READY: Duration = Duration::from_secs(120);
 const ASK: Duration = Duration::from_millis(2);
 /// How long it may take to stop.
 const STOP: Duration = Duration::from_secs(30);
-/// Larger than the default, so that the largest key spaces fit.
-const QUOTA_BYTES: u64 = 8 << 30;
+/// Larger than the default, so that the largest key spaces fit; the largest store is added.
+const QUOTA_BYTES: u64 = 16 << 30;
+/// How often a new write is tried while there may be no leader, and how many may wait.
+const TRY: Duration = Duration::from_millis(5);
+const TRIES_WAITING: usize = 400;
 
 /// A program that speaks etcd's protocol and takes its flags.
 #[derive(Clone, Debug)]
@@ -42,6 +45,13 @@ impl Program {
 
     pub(super) fn kijabi(path: PathBuf) -> Self {
         Self { name: "kijabi", path, first: &["store"] }
+    }
+
+    /// The first line of what it says of its version.
+    pub(super) fn version(&self) -> String {
+        let output = std::process::Command::new(&self.path).arg("--version").output();
+        let text = output.map(|output| output.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
     }
 }
 
@@ -63,17 +73,18 @@ impl Cluster {
         program: &Program,
         storage: Storage,
         members: usize,
-        out: &Path,
+        args: &Compare,
     ) -> anyhow::Result<Self> {
         let folder = match storage {
             Storage::Tmpfs => TempDir::with_prefix_in("kijabi-bench-", "/dev/shm"),
-            Storage::Disk => TempDir::with_prefix_in("data-", out),
+            Storage::Disk => TempDir::with_prefix_in("data-", &args.out),
         };
         let folder = folder.context("a folder for the data")?;
         let urls = free_urls(2 * members)?;
         let (client_urls, peer_urls) = urls.split_at(members);
         let initial: Vec<String> =
             peer_urls.iter().enumerate().map(|(n, url)| format!("m{n}={url}")).collect();
+        let quota = QUOTA_BYTES + (args.store_gib << 31);
         let mut running = Vec::new();
         for number in 0..members {
             let mut command: Vec<String> =
@@ -86,7 +97,7 @@ impl Cluster {
                 format!("--listen-peer-urls={}", peer_urls[number]),
                 format!("--initial-advertise-peer-urls={}", peer_urls[number]),
                 format!("--initial-cluster={}", initial.join(",")),
-                format!("--quota-backend-bytes={QUOTA_BYTES}"),
+                format!("--quota-backend-bytes={quota}"),
                 "--log-level=error".to_owned(),
             ]);
             let child = spawn(&program.path, &command)?;
@@ -116,6 +127,47 @@ impl Cluster {
         let url = member.client_url.clone();
         until_ready(&url).await?;
         Ok(started.elapsed().as_secs_f64())
+    }
+
+    /// Kills the leader, returns the seconds until another member has acknowledged a write, and
+    /// starts it again.
+    pub(super) async fn lose_leader(&mut self) -> anyhow::Result<f64> {
+        let leader = self.leader().await?;
+        let rest: Vec<String> = (0..self.members.len())
+            .filter(|at| *at != leader)
+            .map(|at| self.members[at].client_url.clone())
+            .collect();
+        let (members, probe) = (rest.len(), Probe::new(rest)?);
+        self.members[leader].child.kill().await.context("cannot kill the leader")?;
+        let started = clock::now();
+        let mut writes = FuturesUnordered::new();
+        let mut turn = 0;
+        let seconds = loop {
+            anyhow::ensure!(started.elapsed() < READY, "no write succeeds without the leader");
+            if writes.len() < TRIES_WAITING {
+                let (probe, member) = (probe.clone(), turn % members);
+                writes.push(async move { probe.put(member).await.is_ok() });
+                turn += 1;
+            }
+            tokio::select! {
+                Some(true) = writes.next() => break started.elapsed().as_secs_f64(),
+                () = tokio::time::sleep(TRY) => {}
+            }
+        };
+        let member = &mut self.members[leader];
+        member.child = spawn(&member.path, &member.command)?;
+        self.ready().await?;
+        Ok(seconds)
+    }
+
+    async fn leader(&self) -> anyhow::Result<usize> {
+        let probe = Probe::new(self.endpoints())?;
+        for member in 0..self.members.len() {
+            if probe.leads(member).await? {
+                return Ok(member);
+            }
+        }
+        anyhow::bail!("no member leads")
     }
 
     async fn ready(&self) -> anyhow::Result<()> {
@@ -158,17 +210,11 @@ fn free_urls(count: usize) -> anyhow::Result<Vec<String>> {
 }
 
 async fn until_ready(url: &str) -> anyhow::Result<()> {
+    let probe = Probe::new(vec![url.to_owned()])?;
     let asking = async {
-        loop {
-            let endpoint = Endpoint::from_shared(url.to_owned())?;
-            if let Ok(channel) = endpoint.connect().await {
-                let read = pb::RangeRequest { key: b"ready"[..].into(), ..Default::default() };
-                if KvClient::new(channel).range(read).await.is_ok() {
-                    return Ok::<_, anyhow::Error>(());
-                }
-            }
+        while probe.read(0).await.is_err() {
             tokio::time::sleep(ASK).await;
         }
     };
-    tokio::time::timeout(READY, asking).await.with_context(|| format!("{url} does not serve"))?
+    tokio::time::timeout(READY, asking).await.with_context(|| format!("{url} does not serve"))
 }

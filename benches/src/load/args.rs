@@ -3,6 +3,7 @@
 //! Owns: names, defaults and help. Must not know: how a load is made. A newcomer's trap: flags
 //! that all loads share may stand before or after the load's name.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -52,6 +53,22 @@ pub struct Common {
     /// Seed of keys, values and choices.
     #[arg(long, global = true, default_value_t = 1)]
     pub seed: u64,
+    /// Threads of this program; half of the cores if not given. They are taken from a server on
+    /// the same machine.
+    #[arg(long, global = true)]
+    pub threads: Option<usize>,
+    /// While it is measured compact, defragment and take a snapshot, one after the other.
+    #[arg(long, global = true)]
+    pub maintenance: bool,
+    /// Certificate authority of https endpoints.
+    #[arg(long, global = true)]
+    pub cacert: Option<PathBuf>,
+    /// Certificate of this client.
+    #[arg(long, global = true, requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Key of that certificate.
+    #[arg(long, global = true, requires = "cert")]
+    pub key: Option<PathBuf>,
     /// Server processes on this machine to account for; found by their ports if not given.
     #[arg(long, global = true, value_delimiter = ',')]
     pub server_pid: Vec<u32>,
@@ -63,12 +80,20 @@ pub struct Common {
     pub quiet: bool,
 }
 
+impl Common {
+    /// Threads that make the load.
+    pub(super) fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.threads.unwrap_or(cores / 2).max(1)
+    }
+}
+
 /// The loads.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Workload {
     /// Put random keys.
     Put,
-    /// Read: one key, a page or all of the key space, or only its count.
+    /// Read: one key, a page, the list in pages, all of the key space, or only its count.
     Range(RangeArgs),
     /// Compare-and-put as Kubernetes updates an object; each client has keys of its own.
     Txn,
@@ -78,12 +103,16 @@ pub enum Workload {
     WatchFanout(WatchArgs),
     /// The same at a low rate: how late an event comes.
     WatchLatency(WatchArgs),
+    /// Open watches that nothing happens to: what they cost in memory (no operations).
+    WatchIdle(WatchArgs),
+    /// Put while watchers catch up with a long history.
+    WatchBehind(BehindArgs),
     /// Grant leases.
     LeaseGrant,
     /// Renew leases, one stream a client.
     LeaseKeepAlive,
-    /// As many API servers do it: objects of 4 to 20 KB, 90 % of requests update one, the others
-    /// read one; one watch a resource, with previous values.
+    /// As many API servers do it: objects of 4 to 20 KB, 90 % of requests update one, 9 % read
+    /// one, 1 % read a page of 500; each resource is listed and watched, with previous values.
     Kubernetes(KubernetesArgs),
     /// Run the loads on an etcd and on our store in turns, and write a report.
     Compare(Box<crate::compare::Compare>),
@@ -99,6 +128,8 @@ impl Workload {
             Self::Mixed(_) => "mixed",
             Self::WatchFanout(_) => "watch-fanout",
             Self::WatchLatency(_) => "watch-latency",
+            Self::WatchIdle(_) => "watch-idle",
+            Self::WatchBehind(_) => "watch-behind",
             Self::LeaseGrant => "lease-grant",
             Self::LeaseKeepAlive => "lease-keep-alive",
             Self::Kubernetes(_) => "kubernetes",
@@ -115,6 +146,8 @@ pub enum ReadKind {
     Key,
     /// `--limit` keys from a random one on.
     Page,
+    /// All keys in pages of `--limit`, one after the other; an operation is a page.
+    Pages,
     /// All keys at once.
     All,
     /// All keys, as a stream (etcd 3.7's RangeStream).
@@ -135,6 +168,9 @@ pub struct RangeArgs {
     /// Keys of a page.
     #[arg(long, default_value_t = 500)]
     pub limit: i64,
+    /// The keys are there from a load before: do not put them.
+    #[arg(long)]
+    pub filled: bool,
 }
 
 /// How to mix.
@@ -154,6 +190,20 @@ pub struct WatchArgs {
     /// Watchers that share a stream.
     #[arg(long, default_value_t = 1)]
     pub per_stream: usize,
+    /// Ask for previous values, as Kubernetes does.
+    #[arg(long)]
+    pub prev_kv: bool,
+}
+
+/// How late watchers are.
+#[derive(Args, Clone, Debug)]
+pub struct BehindArgs {
+    /// Revisions they have to read.
+    #[arg(long, default_value_t = 500_000)]
+    pub revisions: u64,
+    /// Watchers, each on a stream of its own.
+    #[arg(long, default_value_t = 1)]
+    pub watchers: usize,
     /// Ask for previous values, as Kubernetes does.
     #[arg(long)]
     pub prev_kv: bool,

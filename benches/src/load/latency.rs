@@ -36,24 +36,36 @@ pub struct Percentiles {
     pub max: u64,
 }
 
+impl Default for Latencies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Latencies {
     pub(super) fn new() -> Self {
         let shard = || Mutex::new(Histogram::new_with_max(MICROS_MAX, 3).expect("valid bounds"));
         Self { shards: (0..SHARDS).map(|_| shard()).collect() }
     }
 
-    /// Records one latency of client `client`.
+    /// Records one latency; those of different `client`s are seldom in each other's way.
     pub(super) fn record(&self, client: usize, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
         self.shards[client % SHARDS].lock().saturating_record(micros);
     }
 
-    /// All of them.
-    pub(super) fn percentiles(&self) -> Percentiles {
+    /// All of them so far.
+    pub(super) fn all(&self) -> Histogram<u64> {
         let mut all: Histogram<u64> = Histogram::new_with_max(MICROS_MAX, 3).expect("valid bounds");
         for shard in &self.shards {
             all.add(&*shard.lock()).expect("the same bounds");
         }
+        all
+    }
+
+    /// The percentiles of all of them.
+    pub(super) fn percentiles(&self) -> Percentiles {
+        let all = self.all();
         if all.is_empty() {
             return Percentiles::default();
         }

@@ -5,12 +5,19 @@
 //! that began in it are not recorded either.
 
 pub mod args;
+mod dial;
 mod driver;
+mod lane;
 mod latency;
+mod limits;
+pub(crate) mod maintenance;
+mod pacer;
+pub(crate) mod probe;
 mod progress;
 pub mod report;
 mod server;
-mod target;
+mod session;
+mod wire;
 mod workload;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -43,18 +50,19 @@ pub async fn run(bench: Bench) -> anyhow::Result<()> {
 /// As [`run`].
 pub async fn measure(bench: &Bench) -> anyhow::Result<Report> {
     let common = &bench.common;
-    let target = target::Target::connect(common).await?;
+    limits::raise(common.conns)?;
+    let session = session::Session::new(common)?;
     let workload = workload::of(&bench.workload, common).context("this is no single load")?;
-    workload.prepare(&target).await.context("preparing the load")?;
     let pids = if common.server_pid.is_empty() {
         server::local_pids(&common.endpoints)
     } else {
         common.server_pid.clone()
     };
-    let shown = !common.json && !common.quiet && std::io::stderr().is_terminal();
-    let run = driver::Driver::new(common, target.clone(), workload.clone());
     let meters = server::Meters::new(pids, common.endpoints.clone());
-    let outcome = run.run(&meters, shown).await?;
-    let extra = workload.finish().await;
+    let before = meters.read().await;
+    workload.prepare(&session).await.context("preparing the load")?;
+    let shown = !common.json && !common.quiet && std::io::stderr().is_terminal();
+    let outcome = driver::run(common, &session, &workload, &meters, shown).await?;
+    let extra = workload.extra(&before, &outcome.usage);
     Ok(Report::new(bench, outcome, extra))
 }

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use super::args::Bench;
 use super::driver::Outcome;
 pub use super::latency::Percentiles;
+pub use super::maintenance::Chore;
 pub use super::server::Usage;
 
 /// What was measured beside the operations: the events watchers got.
@@ -21,6 +22,8 @@ pub struct Extra {
     pub per_second: f64,
     /// How long each took, in microseconds.
     pub latency: Percentiles,
+    /// Bytes of server memory that each of them takes.
+    pub bytes_each: Option<f64>,
 }
 
 /// The result of one run.
@@ -54,8 +57,14 @@ pub struct Report {
     pub fsyncs_per_operation: f64,
     /// Bytes the server wrote to disk an operation.
     pub written_per_operation: f64,
+    /// Share of its threads' time that this program used: near 1 it is what limits.
+    pub client_busy: f64,
+    /// Cores that others on this machine used meanwhile.
+    pub others_cores: f64,
     /// Counters of the servers.
     pub usage: Usage,
+    /// What was done to the server meanwhile.
+    pub maintenance: Vec<Chore>,
     /// What was measured beside.
     pub extra: Option<Extra>,
 }
@@ -80,7 +89,10 @@ impl Report {
             client_cpu_us: each(usage.client_cpu_s * 1e6),
             fsyncs_per_operation: each(usage.fsyncs as f64),
             written_per_operation: each(usage.written_bytes as f64),
+            client_busy: usage.client_cpu_s / seconds / common.threads() as f64,
+            others_cores: usage.others_cpu_s / seconds,
             usage,
+            maintenance: outcome.chores,
             extra,
         }
     }
@@ -102,6 +114,9 @@ impl Report {
         row("latency", percentiles(&self.latency));
         if let Some(extra) = &self.extra {
             row(&extra.name, format!("{}, {:.0}/s", extra.count, extra.per_second));
+            if let Some(bytes) = extra.bytes_each {
+                row("  server memory", format!("{:.1} KB each", bytes / 1e3));
+            }
             if extra.latency.max > 0 {
                 row("  their latency", percentiles(&extra.latency));
             }
@@ -118,8 +133,19 @@ impl Report {
             );
             row("server writes", format!("{:.0} bytes an operation", self.written_per_operation));
         }
-        row("fsyncs", format!("{:.4} an operation", self.fsyncs_per_operation));
-        row("this program's CPU", format!("{:.1} µs an operation", self.client_cpu_us));
+        row("fsyncs (by /metrics)", format!("{:.4} an operation", self.fsyncs_per_operation));
+        for chore in &self.maintenance {
+            row(&chore.name, format!("{:.2} s, {} bytes", chore.seconds, chore.bytes));
+        }
+        row(
+            "this program's CPU",
+            format!(
+                "{:.1} µs an operation, {:.0} % of its threads",
+                self.client_cpu_us,
+                self.client_busy * 100.0
+            ),
+        );
+        row("others' CPU", format!("{:.2} cores", self.others_cores));
         if self.errors > 0 {
             let first = self.first_error.as_deref().unwrap_or_default();
             row("errors", format!("{}, the first: {first}", self.errors));

@@ -23,10 +23,16 @@ pub struct Usage {
     pub rss_bytes: u64,
     /// The most they had so far.
     pub rss_peak_bytes: u64,
+    /// Of it, what is not a file's: all of a Go or Rust heap, none of a mapped database.
+    pub rss_own_bytes: u64,
     /// Bytes the servers wrote to disk.
     pub written_bytes: u64,
-    /// Syncs of the log and the database, by the servers' own counters.
+    /// Syncs of the log and commits of the database, each of which syncs: the counts of
+    /// `etcd_disk_wal_fsync_duration_seconds` and `etcd_disk_backend_commit_duration_seconds` that
+    /// each server has under `/metrics`.
     pub fsyncs: u64,
+    /// Seconds of CPU of everybody else on this machine.
+    pub others_cpu_s: f64,
 }
 
 impl Usage {
@@ -35,6 +41,7 @@ impl Usage {
         Self {
             server_cpu_s: self.server_cpu_s - before.server_cpu_s,
             client_cpu_s: self.client_cpu_s - before.client_cpu_s,
+            others_cpu_s: (self.others_cpu_s - before.others_cpu_s).max(0.0),
             written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
             fsyncs: self.fsyncs.saturating_sub(before.fsyncs),
             ..self
@@ -61,8 +68,10 @@ impl Meters {
             usage.server_cpu_s += cpu_s(*pid);
             usage.rss_bytes += status_kib(*pid, "VmRSS:") * 1_024;
             usage.rss_peak_bytes += status_kib(*pid, "VmHWM:") * 1_024;
+            usage.rss_own_bytes += status_kib(*pid, "RssAnon:") * 1_024;
             usage.written_bytes += field(&format!("/proc/{pid}/io"), "write_bytes:");
         }
+        usage.others_cpu_s = machine_cpu_s() - usage.server_cpu_s - usage.client_cpu_s;
         for endpoint in &self.endpoints {
             usage.fsyncs += self.fsyncs(endpoint).await.unwrap_or(0);
         }
@@ -70,7 +79,9 @@ impl Meters {
     }
 
     async fn fsyncs(&self, endpoint: &str) -> Option<u64> {
-        let uri = format!("{}/metrics", endpoint.trim_end_matches('/')).parse().ok()?;
+        let endpoint = endpoint.trim_end_matches('/');
+        let scheme = if endpoint.contains("://") { "" } else { "http://" };
+        let uri = format!("{scheme}{endpoint}/metrics").parse().ok()?;
         let answer = tokio::time::timeout(Duration::from_secs(2), self.http.get(uri)).await;
         let body = answer.ok()?.ok()?.into_body().collect().await.ok()?.to_bytes();
         let text = String::from_utf8_lossy(&body);
@@ -84,6 +95,16 @@ impl Meters {
         });
         Some(counts.sum::<f64>() as u64)
     }
+}
+
+/// Time of all processes in seconds: all that is neither idle nor waiting for a disk.
+fn machine_cpu_s() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let ticks: Vec<f64> = fields.filter_map(|field| field.parse().ok()).collect();
+    // user, nice, system; idle, iowait; irq, softirq, steal.
+    let busy: f64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|at| ticks.get(*at)).sum();
+    busy / rustix::param::clock_ticks_per_second() as f64
 }
 
 /// User and system time of a process in seconds.

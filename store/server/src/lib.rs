@@ -23,6 +23,8 @@ mod limits;
 pub mod logging;
 mod member;
 mod metrics;
+#[doc(hidden)]
+pub mod microbench;
 pub mod notify;
 mod outcomes;
 mod peer;

@@ -1,168 +1,269 @@
-//! The load of API servers: objects that are updated, and one watch a resource.
+//! The load of API servers: objects that are updated, and a list and a watch of each resource.
 //!
 //! Owns: keys under `/registry`, objects' sizes, the watches. Must not know: when requests are
 //! sent. A newcomer's trap: an API server's watch always asks for previous values and progress,
 //! and its updates are transactions on the revision it knows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use kijabi_base::clock;
-use kijabi_base::tasks::{self, Shutdown};
+use kijabi_base::clock::{self, Instant};
 use kijabi_proto::etcdserverpb as pb;
-use kijabi_proto::etcdserverpb::kv_client::KvClient;
 use kijabi_proto::etcdserverpb::watch_request::RequestUnion;
 use parking_lot::Mutex;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
-use tonic::transport::Channel;
 
-use super::keys::random_bytes;
-use super::write::swap;
-use super::{Client, Load};
+use super::write::{swap, swapped};
+use super::{Client, Keys, Load, Step, events};
 use crate::load::args::{Common, KubernetesArgs};
+use crate::load::lane::Role;
 use crate::load::latency::Percentiles;
 use crate::load::report::Extra;
-use crate::load::target::Target;
+use crate::load::server::Usage;
+use crate::load::session::Session;
+use crate::load::wire::{Messages, Method};
 
-/// Per cent of requests that update.
+/// Per cent of requests that update; of the others one in ten is a page of a list.
 const UPDATES: u32 = 90;
+const LISTS_ONE_IN: u32 = 10;
+/// Objects of a page.
+const PAGE: i64 = 500;
 
 /// The load.
 pub(super) struct Cluster {
     args: KubernetesArgs,
+    keys: Keys,
     objects: usize,
-    events: Arc<AtomicU64>,
-    measuring: Arc<AtomicBool>,
-    began: Mutex<Option<clock::Instant>>,
-    requests: Mutex<Vec<mpsc::Sender<pb::WatchRequest>>>,
-    ended: Shutdown,
+    clients: usize,
+    seen: Arc<Seen>,
+    /// The revision each resource was listed at.
+    listed: Mutex<Vec<i64>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    created: AtomicUsize,
+    events: AtomicU64,
+    measuring: AtomicBool,
+    began: Mutex<Option<Instant>>,
+    ended: Mutex<Option<Instant>>,
 }
 
 impl Cluster {
-    pub(super) fn new(args: KubernetesArgs, common: &Common) -> Self {
-        let clients = common.clients.max(1) as u64;
+    pub(super) fn new(mut args: KubernetesArgs, common: &Common) -> Self {
+        args.object_max = args.object_max.max(args.object_min);
+        args.resources = args.resources.max(1);
+        let clients = common.clients.max(1);
         Self {
+            keys: Keys::of_values(common, args.object_max),
             args,
-            objects: (common.keys / clients).max(1) as usize,
-            events: Arc::default(),
-            measuring: Arc::default(),
-            began: Mutex::default(),
-            requests: Mutex::default(),
-            ended: Shutdown::new(),
+            objects: (common.keys / clients as u64).max(1) as usize,
+            clients,
+            seen: Arc::default(),
+            listed: Mutex::default(),
         }
     }
 
-    async fn watch(&self, target: &Target, resource: usize) -> anyhow::Result<()> {
-        let prefix = format!("/registry/resource{resource}/");
-        let end = format!("/registry/resource{resource}0");
-        let list = pb::RangeRequest {
-            key: prefix.clone().into(),
-            range_end: end.clone().into(),
-            limit: 10_000,
-            ..Default::default()
-        };
-        let listed = target.kv(resource).range(list).await?.into_inner();
-        let create = pb::WatchCreateRequest {
-            key: prefix.into(),
-            range_end: end.into(),
-            start_revision: listed.header.map_or(0, |header| header.revision) + 1,
-            prev_kv: true,
-            progress_notify: true,
-            ..Default::default()
-        };
-        let (requests, receiver) = mpsc::channel(1);
-        let create = Some(RequestUnion::CreateRequest(create));
-        requests.send(pb::WatchRequest { request_union: create }).await?;
-        let answers = target.watch(resource).watch(ReceiverStream::new(receiver)).await?;
-        let mut answers = answers.into_inner();
-        answers.next().await.context("the watch stream ended")??;
-        self.requests.lock().push(requests);
-        let (events, measuring) = (self.events.clone(), self.measuring.clone());
-        tasks::spawn_until("watch", self.ended.clone(), async move {
-            while let Some(Ok(answer)) = answers.next().await {
-                if measuring.load(Ordering::Relaxed) {
-                    events.fetch_add(answer.events.len() as u64, Ordering::Relaxed);
-                }
-            }
-        });
-        Ok(())
+    fn api_server(&self, number: usize) -> ApiServer {
+        let resource = number % self.args.resources;
+        ApiServer {
+            keys: self.keys.clone(),
+            resource,
+            prefix: format!("/registry/resource{resource}/namespace{number}/object"),
+            revisions: vec![0; self.objects],
+            sizes: (self.args.object_min, self.args.object_max),
+            current: None,
+        }
+    }
+
+    /// All objects of a resource, in pages, as an API server's cache begins; the revision.
+    async fn list(&self, session: &Session, resource: usize) -> anyhow::Result<i64> {
+        let mut revision = 0;
+        let (mut key, range_end) = range_of(resource);
+        loop {
+            let page = pb::RangeRequest {
+                key,
+                range_end: range_end.clone(),
+                limit: PAGE,
+                revision,
+                ..Default::default()
+            };
+            let answer: pb::RangeResponse = session.call(resource, Method::Range, &page).await?;
+            revision = answer.header.map_or(0, |header| header.revision).max(revision);
+            let Some(last) = answer.kvs.last().filter(|_| answer.more) else { return Ok(revision) };
+            key = [&last.key[..], &[0]].concat().into();
+        }
     }
 }
 
+fn range_of(resource: usize) -> (Bytes, Bytes) {
+    let prefix = format!("/registry/resource{resource}");
+    (format!("{prefix}/").into(), format!("{prefix}0").into())
+}
+
 impl Load for Cluster {
-    fn prepare<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, anyhow::Result<()>> {
+    fn prepare<'a>(&'a self, session: &'a Session) -> BoxFuture<'a, anyhow::Result<()>> {
         async move {
-            for resource in 0..self.args.resources.max(1) {
-                self.watch(target, resource).await?;
+            let creator = |number| -> Box<dyn Client> {
+                Box::new(Creator { server: self.api_server(number), next: 0 })
+            };
+            session.finish((0..self.clients).map(creator).collect()).await?;
+            for resource in 0..self.args.resources {
+                let revision = self.list(session, resource).await?;
+                self.listed.lock().push(revision);
             }
             Ok(())
         }
         .boxed()
     }
 
-    fn client<'a>(
-        &'a self,
-        number: usize,
-        target: &'a Target,
-    ) -> BoxFuture<'a, anyhow::Result<Box<dyn Client>>> {
-        let resource = number % self.args.resources.max(1);
-        let client: Box<dyn Client> = Box::new(ApiServer {
-            kv: target.kv(number),
-            prefix: format!("/registry/resource{resource}/namespace{number}/object"),
-            revisions: vec![0; self.objects],
-            sizes: (self.args.object_min, self.args.object_max.max(self.args.object_min)),
-        });
-        async { Ok(client) }.boxed()
+    fn watchers(&self) -> Vec<(Role, Box<dyn Client>)> {
+        let listed = self.listed.lock().clone();
+        let watcher = |(resource, revision)| -> (Role, Box<dyn Client>) {
+            let seen = self.seen.clone();
+            (Role::Watcher, Box::new(Watcher { resource, revision, opened: false, seen }))
+        };
+        listed.into_iter().enumerate().map(watcher).collect()
+    }
+
+    fn ready(&self) -> bool {
+        self.seen.created.load(Ordering::Relaxed) >= self.args.resources
+    }
+
+    fn client(&self, number: usize) -> Option<Box<dyn Client>> {
+        Some(Box::new(self.api_server(number)))
     }
 
     fn measuring(&self) {
-        *self.began.lock() = Some(clock::now());
-        self.measuring.store(true, Ordering::Relaxed);
+        *self.seen.began.lock() = Some(clock::now());
+        self.seen.measuring.store(true, Ordering::Relaxed);
     }
 
-    fn finish(&self) -> BoxFuture<'_, Option<Extra>> {
-        let count = self.events.load(Ordering::Relaxed);
-        let began = *self.began.lock();
-        self.ended.trigger();
-        let elapsed = began.map_or(Duration::ZERO, |began| began.elapsed()).as_secs_f64();
-        let per_second = count as f64 / elapsed.max(f64::MIN_POSITIVE);
-        let (name, latency) = ("events delivered".into(), Percentiles::default());
-        async move { Some(Extra { name, count, per_second, latency }) }.boxed()
+    fn over(&self) {
+        self.seen.measuring.store(false, Ordering::Relaxed);
+        *self.seen.ended.lock() = Some(clock::now());
+    }
+
+    fn extra(&self, _before: &Usage, _after: &Usage) -> Option<Extra> {
+        let count = self.seen.events.load(Ordering::Relaxed);
+        let time = self.seen.began.lock().zip(*self.seen.ended.lock());
+        let elapsed = time.map_or(Duration::ZERO, |(began, ended)| ended - began).as_secs_f64();
+        Some(Extra {
+            name: "events delivered".into(),
+            count,
+            per_second: count as f64 / elapsed.max(1e-6),
+            latency: Percentiles::default(),
+            bytes_each: None,
+        })
+    }
+}
+
+struct Watcher {
+    resource: usize,
+    revision: i64,
+    opened: bool,
+    seen: Arc<Seen>,
+}
+
+impl Client for Watcher {
+    fn request(&mut self, _rng: &mut SmallRng, messages: &mut Messages<'_>) -> Option<Method> {
+        if std::mem::replace(&mut self.opened, true) {
+            return None;
+        }
+        let (key, range_end) = range_of(self.resource);
+        let create = pb::WatchCreateRequest {
+            key,
+            range_end,
+            start_revision: self.revision + 1,
+            prev_kv: true,
+            progress_notify: true,
+            ..Default::default()
+        };
+        let create = Some(RequestUnion::CreateRequest(create));
+        messages.push(&pb::WatchRequest { request_union: create });
+        Some(Method::Watch)
+    }
+
+    fn message(&mut self, bytes: &[u8], _now: Instant) -> Result<Step, String> {
+        let answer = events::read(bytes, |_| ())?;
+        if answer.created {
+            self.seen.created.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.seen.measuring.load(Ordering::Relaxed) {
+            self.seen.events.fetch_add(answer.events, Ordering::Relaxed);
+        }
+        Ok(Step::More)
     }
 }
 
 struct ApiServer {
-    kv: KvClient<Channel>,
+    keys: Keys,
+    resource: usize,
     prefix: String,
     revisions: Vec<i64>,
     sizes: (usize, usize),
+    /// The object whose update is under way.
+    current: Option<usize>,
+}
+
+impl ApiServer {
+    fn key(&self, object: usize) -> Bytes {
+        format!("{}{object:06}", self.prefix).into()
+    }
+
+    fn update(&mut self, object: usize, rng: &mut SmallRng, messages: &mut Messages<'_>) {
+        let size = rng.random_range(self.sizes.0..=self.sizes.1);
+        let value = self.keys.value_of(rng, size);
+        messages.push(&swap(self.key(object), value, self.revisions[object]));
+        self.current = Some(object);
+    }
 }
 
 impl Client for ApiServer {
-    fn once<'a>(&'a mut self, rng: &'a mut SmallRng) -> BoxFuture<'a, Result<(), Status>> {
-        let index = rng.random_range(0..self.revisions.len());
-        let key = format!("{}{index:06}", self.prefix).into_bytes();
-        let update = rng.random_range(0..100) < UPDATES;
-        let size = rng.random_range(self.sizes.0..=self.sizes.1);
-        let value = if update { random_bytes(rng, size) } else { Vec::new() };
-        async move {
-            if update {
-                self.revisions[index] =
-                    swap(&mut self.kv, key, value, self.revisions[index]).await?;
-                return Ok(());
-            }
-            let get = pb::RangeRequest { key: key.into(), limit: 1, ..Default::default() };
-            self.kv.range(get).await.map(drop)
+    fn request(&mut self, rng: &mut SmallRng, messages: &mut Messages<'_>) -> Option<Method> {
+        let object = rng.random_range(0..self.revisions.len());
+        if rng.random_range(0..100) < UPDATES {
+            self.update(object, rng, messages);
+            return Some(Method::Txn);
         }
-        .boxed()
+        self.current = None;
+        if rng.random_range(0..LISTS_ONE_IN) == 0 {
+            let (_, range_end) = range_of(self.resource);
+            let key = self.key(object);
+            messages.push(&pb::RangeRequest { key, range_end, limit: PAGE, ..Default::default() });
+        } else {
+            let get = pb::RangeRequest { key: self.key(object), limit: 1, ..Default::default() };
+            messages.push(&get);
+        }
+        Some(Method::Range)
+    }
+
+    fn message(&mut self, bytes: &[u8], _now: Instant) -> Result<Step, String> {
+        if let Some(object) = self.current {
+            self.revisions[object] = swapped(bytes)?;
+        }
+        Ok(Step::More)
+    }
+}
+
+/// Makes all objects of a client.
+struct Creator {
+    server: ApiServer,
+    next: usize,
+}
+
+impl Client for Creator {
+    fn request(&mut self, rng: &mut SmallRng, messages: &mut Messages<'_>) -> Option<Method> {
+        if self.next >= self.server.revisions.len() {
+            return None;
+        }
+        self.server.update(self.next, rng, messages);
+        self.next += 1;
+        Some(Method::Txn)
     }
 }

@@ -3,19 +3,13 @@
 //! Owns: both loads. Must not know: when they are sent. A newcomer's trap: each client keeps one
 //! lease alive on a stream of its own, as client libraries do.
 
-use anyhow::Context as _;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use kijabi_base::clock::Instant;
 use kijabi_proto::etcdserverpb as pb;
-use kijabi_proto::etcdserverpb::lease_client::LeaseClient;
+use prost::Message as _;
 use rand::rngs::SmallRng;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
-use tonic::{Status, Streaming};
 
-use super::{Client, Load};
-use crate::load::target::Target;
+use super::{Client, Load, Step};
+use crate::load::wire::{Messages, Method};
 
 /// Seconds a lease lives without being kept alive: longer than any run.
 const TTL: i64 = 3_600;
@@ -24,26 +18,17 @@ const TTL: i64 = 3_600;
 pub(super) struct Grant;
 
 impl Load for Grant {
-    fn prepare<'a>(&'a self, _target: &'a Target) -> BoxFuture<'a, anyhow::Result<()>> {
-        async { Ok(()) }.boxed()
-    }
-
-    fn client<'a>(
-        &'a self,
-        number: usize,
-        target: &'a Target,
-    ) -> BoxFuture<'a, anyhow::Result<Box<dyn Client>>> {
-        let client: Box<dyn Client> = Box::new(Granter(target.lease(number)));
-        async { Ok(client) }.boxed()
+    fn client(&self, _number: usize) -> Option<Box<dyn Client>> {
+        Some(Box::new(Granter))
     }
 }
 
-struct Granter(LeaseClient<Channel>);
+struct Granter;
 
 impl Client for Granter {
-    fn once<'a>(&'a mut self, _rng: &'a mut SmallRng) -> BoxFuture<'a, Result<(), Status>> {
-        let request = pb::LeaseGrantRequest { ttl: TTL, id: 0 };
-        async move { self.0.lease_grant(request).await.map(drop) }.boxed()
+    fn request(&mut self, _rng: &mut SmallRng, messages: &mut Messages<'_>) -> Option<Method> {
+        messages.push(&pb::LeaseGrantRequest { ttl: TTL, id: 0 });
+        Some(Method::LeaseGrant)
     }
 }
 
@@ -51,50 +36,33 @@ impl Client for Granter {
 pub(super) struct KeepAlive;
 
 impl Load for KeepAlive {
-    fn prepare<'a>(&'a self, _target: &'a Target) -> BoxFuture<'a, anyhow::Result<()>> {
-        async { Ok(()) }.boxed()
-    }
-
-    fn client<'a>(
-        &'a self,
-        number: usize,
-        target: &'a Target,
-    ) -> BoxFuture<'a, anyhow::Result<Box<dyn Client>>> {
-        async move {
-            let mut service = target.lease(number);
-            let granted = service.lease_grant(pb::LeaseGrantRequest { ttl: TTL, id: 0 }).await?;
-            let id = granted.into_inner().id;
-            let (requests, receiver) = mpsc::channel(1);
-            // Some servers answer the call with the first message only.
-            requests.send(pb::LeaseKeepAliveRequest { id }).await?;
-            let answers = service.lease_keep_alive(ReceiverStream::new(receiver)).await?;
-            let mut answers = answers.into_inner();
-            answers.message().await?.context("the stream ended")?;
-            let client: Box<dyn Client> = Box::new(Keeper { id, requests, answers });
-            Ok(client)
-        }
-        .boxed()
+    fn client(&self, _number: usize) -> Option<Box<dyn Client>> {
+        Some(Box::new(Keeper { id: 0 }))
     }
 }
 
+/// Its first operation is the grant.
 struct Keeper {
     id: i64,
-    requests: mpsc::Sender<pb::LeaseKeepAliveRequest>,
-    answers: Streaming<pb::LeaseKeepAliveResponse>,
 }
 
 impl Client for Keeper {
-    fn once<'a>(&'a mut self, _rng: &'a mut SmallRng) -> BoxFuture<'a, Result<(), Status>> {
-        async move {
-            let ended = || Status::unavailable("the keep-alive stream has ended");
-            let request = pb::LeaseKeepAliveRequest { id: self.id };
-            self.requests.send(request).await.map_err(|_| ended())?;
-            match self.answers.message().await? {
-                Some(answer) if answer.ttl > 0 => Ok(()),
-                Some(_) => Err(Status::not_found("the lease has expired")),
-                None => Err(ended()),
-            }
+    fn request(&mut self, _rng: &mut SmallRng, messages: &mut Messages<'_>) -> Option<Method> {
+        if self.id == 0 {
+            messages.push(&pb::LeaseGrantRequest { ttl: TTL, id: 0 });
+            return Some(Method::LeaseGrant);
         }
-        .boxed()
+        messages.push(&pb::LeaseKeepAliveRequest { id: self.id });
+        Some(Method::LeaseKeepAlive)
+    }
+
+    fn message(&mut self, bytes: &[u8], _now: Instant) -> Result<Step, String> {
+        let wrong = |error: prost::DecodeError| error.to_string();
+        if self.id == 0 {
+            self.id = pb::LeaseGrantResponse::decode(bytes).map_err(wrong)?.id;
+            return Ok(Step::More);
+        }
+        let renewed = pb::LeaseKeepAliveResponse::decode(bytes).map_err(wrong)?;
+        if renewed.ttl > 0 { Ok(Step::Done) } else { Err("the lease has expired".into()) }
     }
 }

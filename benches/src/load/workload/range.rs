@@ -5,17 +5,16 @@
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use kijabi_base::clock::Instant;
 use kijabi_proto::etcdserverpb as pb;
-use kijabi_proto::etcdserverpb::kv_client::KvClient;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
-use tonic::Status;
-use tonic::transport::Channel;
 
 use super::write::Putter;
-use super::{Client, Keys, Load};
+use super::{Client, Keys, Load, Step};
 use crate::load::args::{RangeArgs, ReadKind};
-use crate::load::target::Target;
+use crate::load::session::Session;
+use crate::load::wire::{Field, Messages, Method, fields};
 
 /// Reads.
 pub(super) struct Read {
@@ -30,57 +29,75 @@ impl Read {
 }
 
 impl Load for Read {
-    fn prepare<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, anyhow::Result<()>> {
-        self.keys.fill(target).boxed()
+    fn prepare<'a>(&'a self, session: &'a Session) -> BoxFuture<'a, anyhow::Result<()>> {
+        if self.args.filled {
+            return async { Ok(()) }.boxed();
+        }
+        self.keys.fill(session).boxed()
     }
 
-    fn client<'a>(
-        &'a self,
-        number: usize,
-        target: &'a Target,
-    ) -> BoxFuture<'a, anyhow::Result<Box<dyn Client>>> {
-        let (keys, args) = (self.keys.clone(), self.args.clone());
-        let client: Box<dyn Client> = Box::new(Reader { kv: target.kv(number), keys, args });
-        async { Ok(client) }.boxed()
+    fn client(&self, number: usize) -> Option<Box<dyn Client>> {
+        let next = number as u64 * self.keys.count / 7 % self.keys.count;
+        Some(Box::new(Reader { keys: self.keys.clone(), args: self.args.clone(), next }))
     }
 }
 
 struct Reader {
-    kv: KvClient<Channel>,
     keys: Keys,
     args: RangeArgs,
+    /// Where the next page of a list begins.
+    next: u64,
 }
 
 impl Client for Reader {
-    fn once<'a>(&'a mut self, rng: &'a mut SmallRng) -> BoxFuture<'a, Result<(), Status>> {
-        let (all, end) = Keys::all();
+    fn request(&mut self, rng: &mut SmallRng, messages: &mut Messages<'_>) -> Option<Method> {
+        let (key, range_end) = Keys::all();
         let mut request = pb::RangeRequest {
-            key: all.into(),
-            range_end: end.into(),
+            key,
+            range_end,
             serializable: self.args.serializable,
             ..Default::default()
         };
         match self.args.read {
             ReadKind::Key => {
-                request.key = self.keys.random(rng).into();
-                request.range_end = Default::default();
+                request.key = self.keys.random(rng);
+                request.range_end.clear();
             }
             ReadKind::Page => {
-                request.key = self.keys.random(rng).into();
+                let pages_end = self.keys.count.saturating_sub(self.args.limit as u64);
+                request.key = self.keys.key(rng.random_range(0..=pages_end));
                 request.limit = self.args.limit;
+            }
+            ReadKind::Pages => {
+                request.key = self.keys.key(self.next);
+                request.limit = self.args.limit;
+                self.next += self.args.limit.max(1) as u64;
+                if self.next >= self.keys.count {
+                    self.next = 0;
+                }
             }
             ReadKind::Count => request.count_only = true,
             ReadKind::All | ReadKind::Stream => {}
         }
-        async move {
-            if self.args.read == ReadKind::Stream {
-                let mut chunks = self.kv.range_stream(request).await?.into_inner();
-                while chunks.message().await?.is_some() {}
-                return Ok(());
-            }
-            self.kv.range(request).await.map(drop)
-        }
-        .boxed()
+        messages.push(&request);
+        let streamed = self.args.read == ReadKind::Stream;
+        Some(if streamed { Method::RangeStream } else { Method::Range })
+    }
+
+    fn message(&mut self, bytes: &[u8], _now: Instant) -> Result<Step, String> {
+        // RangeResponse: kvs = 2, count = 4. The first key is enough: a server that found nothing
+        // would be quick for the wrong reason.
+        const KVS: u32 = 2;
+        const COUNT: u32 = 4;
+        let found = self.args.read == ReadKind::Stream
+            || fields(bytes).any(|(name, field)| match (name, field) {
+                (KVS, _) => true,
+                (COUNT, Field::Number(count)) => {
+                    self.args.read == ReadKind::Count && count == self.keys.count
+                }
+                _ => false,
+            });
+        if found { Ok(Step::More) } else { Err("the keys are not found".into()) }
     }
 }
 
@@ -97,22 +114,17 @@ impl Mixed {
 }
 
 impl Load for Mixed {
-    fn prepare<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, anyhow::Result<()>> {
-        self.keys.fill(target).boxed()
+    fn prepare<'a>(&'a self, session: &'a Session) -> BoxFuture<'a, anyhow::Result<()>> {
+        self.keys.fill(session).boxed()
     }
 
-    fn client<'a>(
-        &'a self,
-        number: usize,
-        target: &'a Target,
-    ) -> BoxFuture<'a, anyhow::Result<Box<dyn Client>>> {
-        let args = RangeArgs { read: ReadKind::Key, serializable: false, limit: 0 };
-        let client: Box<dyn Client> = Box::new(Mixer {
-            reader: Reader { kv: target.kv(number), keys: self.keys.clone(), args },
-            putter: Putter { kv: target.kv(number), keys: self.keys.clone() },
+    fn client(&self, _number: usize) -> Option<Box<dyn Client>> {
+        let args = RangeArgs { read: ReadKind::Key, serializable: false, limit: 0, filled: true };
+        Some(Box::new(Mixer {
+            reader: Reader { keys: self.keys.clone(), args, next: 0 },
+            putter: Putter(self.keys.clone()),
             reads: self.reads,
-        });
-        async { Ok(client) }.boxed()
+        }))
     }
 }
 
@@ -123,11 +135,11 @@ struct Mixer {
 }
 
 impl Client for Mixer {
-    fn once<'a>(&'a mut self, rng: &'a mut SmallRng) -> BoxFuture<'a, Result<(), Status>> {
+    fn request(&mut self, rng: &mut SmallRng, messages: &mut Messages<'_>) -> Option<Method> {
         if rng.random_range(0..100) < self.reads {
-            self.reader.once(rng)
+            self.reader.request(rng, messages)
         } else {
-            self.putter.once(rng)
+            self.putter.request(rng, messages)
         }
     }
 }

@@ -5,30 +5,24 @@
 //! own and servers on other machines need none.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kijabi_base::clock::{self, Instant};
-use kijabi_base::tasks::{self, Shutdown};
 use kijabi_proto::etcdserverpb as pb;
-use kijabi_proto::etcdserverpb::kv_client::KvClient;
 use kijabi_proto::etcdserverpb::watch_request::RequestUnion;
-use parking_lot::Mutex;
 use rand::rngs::SmallRng;
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
-use tonic::{Status, Streaming};
 
-use super::{Client, Keys, Load};
+use super::{Client, Keys, Load, Step, events};
 use crate::load::args::WatchArgs;
+use crate::load::lane::Role;
 use crate::load::latency::Latencies;
 use crate::load::report::Extra;
-use crate::load::target::Target;
+use crate::load::server::Usage;
+use crate::load::wire::{Messages, Method};
 
 /// Bytes of the time in front of a value.
 const TIME_BYTES: usize = 8;
@@ -40,16 +34,17 @@ pub(super) struct Fanout {
     keys: Keys,
     args: WatchArgs,
     seen: Arc<Seen>,
-    /// Held so that the watch streams stay open.
-    requests: Mutex<Vec<mpsc::Sender<pb::WatchRequest>>>,
-    ended: Shutdown,
 }
 
 /// What the watchers have seen.
 struct Seen {
     origin: Instant,
+    created: AtomicUsize,
     measured_from: AtomicU64,
+    /// Events that came while it was measured, and after it.
     events: AtomicU64,
+    until: AtomicU64,
+    events_in_time: AtomicU64,
     latencies: Latencies,
 }
 
@@ -57,89 +52,95 @@ impl Fanout {
     pub(super) fn new(keys: Keys, args: WatchArgs) -> Self {
         let seen = Seen {
             origin: clock::now(),
+            created: AtomicUsize::new(0),
             measured_from: AtomicU64::new(u64::MAX),
             events: AtomicU64::new(0),
+            until: AtomicU64::new(u64::MAX),
+            events_in_time: AtomicU64::new(0),
             latencies: Latencies::new(),
         };
-        Self {
-            keys,
-            args,
-            seen: Arc::new(seen),
-            requests: Mutex::default(),
-            ended: Shutdown::new(),
-        }
-    }
-
-    async fn open(&self, target: &Target, stream: usize, watchers: usize) -> anyhow::Result<()> {
-        let (requests, receiver) = mpsc::channel(watchers);
-        let (key, range_end) = Keys::all();
-        for _ in 0..watchers {
-            let create = pb::WatchCreateRequest {
-                key: key.clone().into(),
-                range_end: range_end.clone().into(),
-                prev_kv: self.args.prev_kv,
-                ..Default::default()
-            };
-            let create = RequestUnion::CreateRequest(create);
-            requests.send(pb::WatchRequest { request_union: Some(create) }).await?;
-        }
-        let answers = target.watch(stream).watch(ReceiverStream::new(receiver)).await?;
-        let mut answers = answers.into_inner();
-        for _ in 0..watchers {
-            let created = answers.next().await.context("the watch stream ended")??;
-            anyhow::ensure!(created.created, "a watch was not created: {}", created.cancel_reason);
-        }
-        self.requests.lock().push(requests);
-        let following = follow(stream, answers, self.seen.clone());
-        tasks::spawn_until("watcher", self.ended.clone(), following);
-        Ok(())
+        Self { keys, args, seen: Arc::new(seen) }
     }
 }
 
-async fn follow(stream: usize, mut answers: Streaming<pb::WatchResponse>, seen: Arc<Seen>) {
-    while let Some(Ok(answer)) = answers.next().await {
-        let now = seen.origin.elapsed().as_nanos() as u64;
+/// A request for a watch of all keys.
+pub(super) fn create(key: Bytes, range_end: Bytes, prev_kv: bool, from: i64) -> pb::WatchRequest {
+    let create = pb::WatchCreateRequest {
+        key,
+        range_end,
+        prev_kv,
+        start_revision: from,
+        ..Default::default()
+    };
+    pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
+}
+
+struct Watcher {
+    stream: usize,
+    watches: usize,
+    prev_kv: bool,
+    opened: bool,
+    seen: Arc<Seen>,
+}
+
+impl Client for Watcher {
+    fn request(&mut self, _rng: &mut SmallRng, messages: &mut Messages<'_>) -> Option<Method> {
+        if std::mem::replace(&mut self.opened, true) {
+            return None;
+        }
+        let (key, range_end) = Keys::all();
+        for _ in 0..self.watches {
+            messages.push(&create(key.clone(), range_end.clone(), self.prev_kv, 0));
+        }
+        Some(Method::Watch)
+    }
+
+    fn message(&mut self, bytes: &[u8], now: Instant) -> Result<Step, String> {
+        let seen = &self.seen;
+        let now = now.duration_since(seen.origin).as_nanos() as u64;
         let from = seen.measured_from.load(Ordering::Relaxed);
-        for event in &answer.events {
-            let value = event.kv.as_ref().map(|kv| &kv.value[..]).unwrap_or_default();
-            let Some(time) = value.first_chunk::<TIME_BYTES>() else { continue };
+        let mut counted = 0;
+        let answer = events::read(bytes, |value| {
+            let Some(time) = value.first_chunk::<TIME_BYTES>() else { return };
             let sent = u64::from_be_bytes(*time);
             if sent >= from {
-                seen.events.fetch_add(1, Ordering::Relaxed);
-                seen.latencies.record(stream, Duration::from_nanos(now.saturating_sub(sent)));
+                counted += 1;
+                let late = Duration::from_nanos(now.saturating_sub(sent));
+                seen.latencies.record(self.stream, late);
+            }
+        })?;
+        if answer.created {
+            seen.created.fetch_add(1, Ordering::Relaxed);
+        }
+        if counted > 0 {
+            seen.events.fetch_add(counted, Ordering::Relaxed);
+            if now <= seen.until.load(Ordering::Relaxed) {
+                seen.events_in_time.fetch_add(counted, Ordering::Relaxed);
             }
         }
+        Ok(Step::More)
     }
 }
 
 impl Load for Fanout {
-    fn prepare<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, anyhow::Result<()>> {
-        async move {
-            let per_stream = self.args.per_stream.max(1);
-            let mut left = self.args.watchers;
-            let mut stream = 0;
-            while left > 0 {
-                let watchers = left.min(per_stream);
-                self.open(target, stream, watchers).await?;
-                left -= watchers;
-                stream += 1;
-            }
-            Ok(())
-        }
-        .boxed()
+    fn watchers(&self) -> Vec<(Role, Box<dyn Client>)> {
+        let per_stream = self.args.per_stream.max(1);
+        let streams = self.args.watchers.div_ceil(per_stream);
+        let watcher = |stream: usize| -> (Role, Box<dyn Client>) {
+            let watches = per_stream.min(self.args.watchers - stream * per_stream);
+            let (prev_kv, seen) = (self.args.prev_kv, self.seen.clone());
+            let watcher = Watcher { stream, watches, prev_kv, opened: false, seen };
+            (Role::Watcher, Box::new(watcher))
+        };
+        (0..streams).map(watcher).collect()
     }
 
-    fn client<'a>(
-        &'a self,
-        number: usize,
-        target: &'a Target,
-    ) -> BoxFuture<'a, anyhow::Result<Box<dyn Client>>> {
-        let client: Box<dyn Client> = Box::new(Writer {
-            kv: target.kv(number),
-            keys: self.keys.clone(),
-            origin: self.seen.origin,
-        });
-        async { Ok(client) }.boxed()
+    fn ready(&self) -> bool {
+        self.seen.created.load(Ordering::Relaxed) >= self.args.watchers
+    }
+
+    fn client(&self, _number: usize) -> Option<Box<dyn Client>> {
+        Some(Box::new(Writer { keys: self.keys.clone(), origin: self.seen.origin }))
     }
 
     fn measuring(&self) {
@@ -147,44 +148,45 @@ impl Load for Fanout {
         self.seen.measured_from.store(now, Ordering::Relaxed);
     }
 
-    fn finish(&self) -> BoxFuture<'_, Option<Extra>> {
-        async move {
-            let from = self.seen.measured_from.load(Ordering::Relaxed);
-            let ended = self.seen.origin.elapsed();
-            let events = self.seen.events.load(Ordering::Relaxed);
-            tokio::time::sleep(DRAIN).await;
-            self.ended.trigger();
-            let seconds = ended.saturating_sub(Duration::from_nanos(from)).as_secs_f64();
-            Some(Extra {
-                name: "events delivered".into(),
-                count: events,
-                per_second: events as f64 / seconds.max(f64::MIN_POSITIVE),
-                latency: self.seen.latencies.percentiles(),
-            })
-        }
-        .boxed()
+    fn over(&self) {
+        let now = self.seen.origin.elapsed().as_nanos() as u64;
+        self.seen.until.store(now, Ordering::Relaxed);
+    }
+
+    fn ended(&self) -> BoxFuture<'_, ()> {
+        tokio::time::sleep(DRAIN).boxed()
+    }
+
+    fn extra(&self, _before: &Usage, _after: &Usage) -> Option<Extra> {
+        let from = self.seen.measured_from.load(Ordering::Relaxed);
+        let until = self.seen.until.load(Ordering::Relaxed);
+        let seconds = Duration::from_nanos(until.saturating_sub(from)).as_secs_f64();
+        let events = self.seen.events_in_time.load(Ordering::Relaxed);
+        Some(Extra {
+            name: "events delivered".into(),
+            count: events,
+            per_second: events as f64 / seconds.max(f64::MIN_POSITIVE),
+            latency: self.seen.latencies.percentiles(),
+            bytes_each: None,
+        })
     }
 }
 
 struct Writer {
-    kv: KvClient<Channel>,
     keys: Keys,
     origin: Instant,
 }
 
 impl Client for Writer {
-    fn once<'a>(&'a mut self, rng: &'a mut SmallRng) -> BoxFuture<'a, Result<(), Status>> {
-        let mut value = self.keys.value(rng);
+    fn request(&mut self, rng: &mut SmallRng, messages: &mut Messages<'_>) -> Option<Method> {
+        let mut value = self.keys.value(rng).to_vec();
         if value.len() < TIME_BYTES {
             value.resize(TIME_BYTES, 0);
         }
         let sent = self.origin.elapsed().as_nanos() as u64;
         value[..TIME_BYTES].copy_from_slice(&sent.to_be_bytes());
-        let request = pb::PutRequest {
-            key: self.keys.random(rng).into(),
-            value: value.into(),
-            ..Default::default()
-        };
-        async move { self.kv.put(request).await.map(drop) }.boxed()
+        let key = self.keys.random(rng);
+        messages.push(&pb::PutRequest { key, value: value.into(), ..Default::default() });
+        Some(Method::Put)
     }
 }

@@ -1,12 +1,16 @@
-//! What one put, one range and one compare-and-swap cost the machine alone, with its state in
-//! memory: no log, no disk, no network.
+//! What a put, a range, a transaction, a compaction and a lease cost the machine alone.
+//!
+//! Owns: the state machine's benches. Must not know: logs, disks, networks; the state is in memory.
+//! A newcomer's trap: the index is what a count measures, which reads no value.
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
+use kijabi_base::clock;
 use kijabi_machine::state::MemoryState;
-use kijabi_machine::{Machine, Settings};
+use kijabi_machine::{LeaseId, Machine, Settings};
 use kijabi_proto::command::command::Request;
 use kijabi_proto::command::{Batch, Command};
 use kijabi_proto::etcdserverpb as pb;
@@ -18,6 +22,9 @@ const KEYS: usize = 10_000;
 /// Bytes of a value, about those of a small object.
 const VALUE_BYTES: usize = 256;
 
+/// Rows of a step of a compaction.
+const ROWS: usize = 1_000;
+
 struct Store {
     state: Arc<MemoryState>,
     machine: Machine,
@@ -26,11 +33,16 @@ struct Store {
 
 impl Store {
     fn filled() -> Self {
+        Self::of(KEYS)
+    }
+
+    fn of(keys: usize) -> Self {
         let state = Arc::new(MemoryState::default());
         let machine = Machine::open(state.clone(), Settings::default()).expect("an empty state");
         let mut store = Self { state, machine, index: 0 };
-        for at in 0..KEYS {
-            store.apply(put(at));
+        for at in 0..keys {
+            let put = pb::PutRequest { key: key_of(at), ..put_request(at) };
+            store.apply(Request::Put(put));
         }
         store
     }
@@ -42,6 +54,16 @@ impl Store {
         self.state.write(&applied.state);
         black_box(applied.outcomes);
     }
+
+    fn compact(&mut self, revision: i64) {
+        self.apply(Request::Compaction(pb::CompactionRequest { revision, physical: false }));
+        while let Some(step) = self.machine.compact_step(ROWS) {
+            self.state.write(&step.state);
+            if step.done {
+                break;
+            }
+        }
+    }
 }
 
 fn batch(request: Request) -> Batch {
@@ -52,7 +74,11 @@ fn batch(request: Request) -> Batch {
 }
 
 fn key(at: usize) -> bytes::Bytes {
-    format!("/registry/pods/default/pod-{:08}", at % KEYS).into()
+    key_of(at % KEYS)
+}
+
+fn key_of(at: usize) -> bytes::Bytes {
+    format!("/registry/pods/default/pod-{at:08}").into()
 }
 
 fn put_request(at: usize) -> pb::PutRequest {
@@ -131,5 +157,87 @@ fn reads(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, writes, reads);
-criterion_main!(benches);
+/// The index alone, over key spaces of which each is ten times the one before.
+fn index(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("index");
+    for keys in [1_000, 10_000, 100_000] {
+        let store = Store::of(keys);
+        let all = pb::RangeRequest {
+            key: b"/"[..].into(),
+            range_end: b"0"[..].into(),
+            count_only: true,
+            ..Default::default()
+        };
+        group.bench_with_input(BenchmarkId::new("count", keys), &all, |bencher, all| {
+            bencher.iter(|| store.machine.range_count(black_box(all)));
+        });
+        let one = pb::RangeRequest { key: key_of(keys / 2), ..Default::default() };
+        group.bench_with_input(BenchmarkId::new("plan of one key", keys), &one, |bencher, one| {
+            bencher.iter(|| store.machine.range(black_box(one)).expect("the present"));
+        });
+    }
+    group.finish();
+}
+
+/// Revisions that a measured compaction removes.
+const COMPACTED: usize = 1_000;
+
+fn compact(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("compact");
+    group.throughput(Throughput::Elements(COMPACTED as u64));
+    let mut store = Store::filled();
+    group.bench_function("a thousand revisions", |bencher| {
+        bencher.iter_custom(|times| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..times {
+                for at in 0..COMPACTED {
+                    store.apply(put(at));
+                }
+                let started = clock::now();
+                store.compact(store.machine.revision());
+                spent += started.elapsed();
+            }
+            spent
+        });
+    });
+    group.finish();
+}
+
+/// Leases in the table before anything is measured.
+const LEASES: i64 = 10_000;
+
+fn leases(criterion: &mut Criterion) {
+    let grant = |id| Request::LeaseGrant(pb::LeaseGrantRequest { id, ttl: 3_600 });
+    let mut store = Store::of(0);
+    for id in 1..=LEASES {
+        store.apply(grant(id));
+    }
+    store.machine.leases_promote(0, 0);
+    let mut group = criterion.benchmark_group("lease");
+    let mut id = LEASES;
+    group.bench_function("renew one of 10000", |bencher| {
+        bencher.iter(|| {
+            id = id % LEASES + 1;
+            store.machine.lease_renew(1, LeaseId(id)).expect("it is there")
+        });
+    });
+    group.bench_function("look for expired ones among 10000", |bencher| {
+        bencher.iter(|| store.machine.leases_expired(black_box(2), 1_000));
+    });
+    let mut next = LEASES;
+    group.bench_function("grant", |bencher| {
+        bencher.iter(|| {
+            next += 1;
+            store.apply(grant(next));
+        });
+    });
+    group.finish();
+}
+
+pub(crate) fn all(criterion: &mut Criterion) {
+    writes(criterion);
+    reads(criterion);
+    index(criterion);
+    compact(criterion);
+    leases(criterion);
+}
