@@ -65,6 +65,13 @@ pub const LEASE_TTL_SECONDS_MAX: i64 = 9_000_000_000;
 pub const LEASE_TTL_SECONDS_MIN: i64 = 2;
 /// Expired leases revoked in one Raft entry.
 pub const LEASE_REVOKE_BATCH_MAX: usize = 1_000;
+/// Leases renewed in one Raft entry.
+pub const LEASE_RENEW_BATCH_MAX: usize = 1_000;
+/// Renewals that wait for the leader to put them into the log; more are refused with `too many
+/// requests`.
+pub const LEASE_RENEWALS_WAITING_MAX: usize = 65_536;
+/// Raft entries of renewals on their way through the log at once.
+pub const LEASE_RENEW_BATCHES_IN_FLIGHT_MAX: usize = 4;
 /// Revisions that one round of compaction looks at before it pauses.
 pub const COMPACTION_BATCH_REVISIONS: usize = 1_000;
 /// Entries committed but not applied beyond which proposals are refused, etcd's.

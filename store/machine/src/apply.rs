@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kijabi_proto::command::auth_change::Change;
 use kijabi_proto::command::command::Request;
-use kijabi_proto::command::{Batch, Command};
+use kijabi_proto::command::{Batch, Command, LeaseRevokeMany};
 use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::AlarmType;
 
@@ -98,16 +98,12 @@ impl Machine {
                 Ok(Outcome::LeaseRevoke(pb::LeaseRevokeResponse { header: Some(self.header()) }))
             }
             Request::LeaseRevokeMany(request) => {
-                let mut revoked = 0;
-                for id in &request.ids {
-                    match self.lease_revoke(LeaseId(*id), state, events) {
-                        Ok(()) => revoked += 1,
-                        Err(Error::State(error)) => return Err(error.into()),
-                        // Somebody was faster.
-                        Err(_) => {}
-                    }
-                }
-                Ok(Outcome::LeaseRevokeMany(revoked))
+                self.lease_revoke_many(now_ms, request, state, events)
+            }
+            Request::LeaseRenewMany(request) => {
+                self.leases.stamp(now_ms, request.lease_ms, state);
+                let renew = |id: &i64| self.leases.renew(now_ms, LeaseId(*id), state);
+                Ok(Outcome::LeaseRenewMany(request.ids.iter().map(renew).collect()))
             }
             Request::Alarm(request) => {
                 let alarms = self.cluster.alarm(request, state);
@@ -144,6 +140,7 @@ impl Machine {
                 | Request::Auth(_)
                 | Request::MemberAttributes(_)
                 | Request::LeaseRevokeMany(_)
+                | Request::LeaseRenewMany(_)
                 | Request::ClusterVersionSet(_)
                 | Request::DowngradeInfoSet(_)
         );
@@ -204,6 +201,32 @@ impl Machine {
             }
             Ok(())
         })
+    }
+
+    /// Revokes the leases that were over when the leader looked, and are still.
+    fn lease_revoke_many(
+        &mut self,
+        now_ms: u64,
+        request: &LeaseRevokeMany,
+        state: &mut StateBatch,
+        events: &mut Vec<Arc<RevisionEvents>>,
+    ) -> Result<Outcome, Error> {
+        let stamp_ms = request.lease_ms;
+        self.leases.stamp(now_ms, stamp_ms, state);
+        let mut revoked = 0;
+        for id in request.ids.iter().map(|id| LeaseId(*id)) {
+            // A log of an older version does not tell when.
+            if stamp_ms != 0 && self.leases.lives_at(id, stamp_ms) {
+                continue;
+            }
+            match self.lease_revoke(id, state, events) {
+                Ok(()) => revoked += 1,
+                Err(Error::State(error)) => return Err(error.into()),
+                // Somebody was faster.
+                Err(_) => {}
+            }
+        }
+        Ok(Outcome::LeaseRevokeMany(revoked))
     }
 
     /// A header with the current revision.

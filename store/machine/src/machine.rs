@@ -163,7 +163,7 @@ impl Machine {
         self.mvcc.compact_step(rows_max.max(1))
     }
 
-    /// This member became the leader: every lease gets its full TTL plus `extend_ms` (LEASE-1).
+    /// This member became the leader: leases that nobody renews get `extend_ms` on top (LEASE-1).
     pub fn leases_promote(&mut self, now_ms: u64, extend_ms: u64) {
         self.leases.promote(now_ms, extend_ms);
     }
@@ -173,14 +173,24 @@ impl Machine {
         self.leases.demote();
     }
 
-    /// Whether this member keeps the leases' time.
+    /// Whether this member is the one to end leases.
     pub fn leases_primary(&self) -> bool {
         self.leases.primary()
     }
 
-    /// Gives the lease its full TTL again and returns that TTL in seconds. Leader-local.
-    pub fn lease_renew(&mut self, now_ms: u64, id: LeaseId) -> Result<i64, Error> {
-        self.leases.renew(now_ms, id)
+    /// How late it is for leases: goes into what the leader proposes about them.
+    pub fn lease_time_ms(&self, now_ms: u64) -> i64 {
+        self.leases.time_ms(now_ms)
+    }
+
+    /// Whether the leader should propose a `LeaseRenewMany`, if only to tell how late it is.
+    pub fn is_lease_stamp_due(&self, now_ms: u64) -> bool {
+        self.leases.is_stamp_due(now_ms)
+    }
+
+    /// Whether the leader may propose to renew a lease. Leader-local.
+    pub fn may_renew_lease(&self, now_ms: u64, id: LeaseId) -> Result<(), Error> {
+        self.leases.may_renew(now_ms, id)
     }
 
     /// Remaining and granted time of a lease, and its keys if asked for. Leader-local.

@@ -15,7 +15,8 @@ pub(crate) const REVISION: &[u8] = b"revision";
 pub(crate) const COMPACT_SCHEDULED: &[u8] = b"compact_scheduled";
 /// The revision of the last compaction that was carried through.
 pub(crate) const COMPACT_FINISHED: &[u8] = b"compact_finished";
-
+/// How late it is for leases, in milliseconds.
+pub(crate) const LEASE_TIME: &[u8] = b"lease_time";
 /// The digest of everything up to the applied index.
 pub(crate) const DIGEST: &[u8] = b"digest";
 

@@ -56,6 +56,8 @@ pub enum Outcome {
     LeaseRevoke(pb::LeaseRevokeResponse),
     /// To the revocation of expired leases: how many were still there.
     LeaseRevokeMany(usize),
+    /// To renewals: the TTL of each lease, none if there is no such lease.
+    LeaseRenewMany(Vec<Option<i64>>),
     /// To a change of alarms.
     Alarm(pb::AlarmResponse),
     /// To a change of users or roles.

@@ -134,7 +134,7 @@ fn a_delete_of_a_huge_range_reads_no_more_than_its_budget_and_watchers_can_read_
 #[test]
 fn revoking_leases_of_huge_values_reads_no_more_than_the_budget() {
     let mut world = World::new(7);
-    let revoke = Request::LeaseRevokeMany(LeaseRevokeMany { ids: vec![7] });
+    let revoke = Request::LeaseRevokeMany(LeaseRevokeMany { ids: vec![7], lease_ms: 0 });
     let applied = world.apply(vec![revoke]);
     assert_bounded(&world, &applied);
     assert!(world.machine.lease_ids().is_empty());

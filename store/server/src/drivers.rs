@@ -1,65 +1,24 @@
-//! Work that nobody asks for: expired leases, due compactions, the database's size.
+//! Work that nobody asks for: due compactions, the database's size, a log that has grown.
 //!
-//! Owns: when it is done. Must not know: how (that is the machine's). A newcomer's trap: leases
-//! expire only through the log, so that every member loses their keys at the same revision.
+//! Owns: when it is done. Must not know: how (that is the machine's). A newcomer's trap: each member
+//! compacts by itself; only what is asked for goes through the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kijabi_base::clock;
-use kijabi_base::limits::LEASE_REVOKE_BATCH_MAX;
 use kijabi_base::tasks::{self, Shutdown};
-use kijabi_proto::command::LeaseRevokeMany;
-use kijabi_proto::command::command::Request;
 use tokio::sync::{Notify, watch};
 
 use crate::auto_compaction;
 use crate::consensus::{Applier, Raft};
 use crate::fatal::Fatal;
+use crate::leases;
 use crate::limits::LOG_BYTES_BEFORE_SNAPSHOT;
 use crate::metrics::Metrics;
 use crate::quota;
 use crate::store::Store;
-
-/// How often the leader looks for expired leases, as etcd does.
-const LEASE_INTERVAL: Duration = Duration::from_millis(500);
-
-/// Proposes the revocation of expired leases while this member leads.
-pub(crate) async fn revoke_expired(store: Store) {
-    let mut interval = tokio::time::interval(LEASE_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        loop {
-            // A lease has run out in this term; a later leader may know better (LEASE-1).
-            let (now_ms, term) = (store.now_ms(), store.standing().term);
-            let ids: Vec<i64> = {
-                let machine = store.machine().read();
-                if !machine.leases_primary() {
-                    break;
-                }
-                let ids = machine.leases_expired(now_ms, LEASE_REVOKE_BATCH_MAX);
-                ids.into_iter().map(|id| id.0).collect()
-            };
-            if ids.is_empty() {
-                break;
-            }
-            let count = ids.len();
-            let full = count == LEASE_REVOKE_BATCH_MAX;
-            if let Err(error) =
-                store.propose_in(term, Request::LeaseRevokeMany(LeaseRevokeMany { ids })).await
-            {
-                tracing::warn!(%error, "expired leases could not be revoked; trying again");
-                break;
-            }
-            store.metrics().lease.expired(count);
-            if !full {
-                break;
-            }
-        }
-    }
-}
 
 /// Runs due compactions step by step, and says how far they are.
 pub(crate) async fn compact(
@@ -180,7 +139,7 @@ pub(crate) fn spawn_all(
     use tasks::spawn_until;
     let auto_compaction = auto_compaction::run(store.clone());
     spawn_until("auto-compaction", shutdown.clone(), auto_compaction);
-    spawn_until("lease-expiry", shutdown.clone(), revoke_expired(store.clone()));
+    spawn_until("lease-expiry", shutdown.clone(), leases::expire(store.clone()));
     let compaction = compact(applier.clone(), store.clone(), due, finished, fatal);
     spawn_until("compaction", shutdown.clone(), compaction);
 }

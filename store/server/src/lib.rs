@@ -19,6 +19,7 @@ mod error;
 mod fatal;
 mod identity;
 mod integrity;
+mod leases;
 mod limits;
 pub mod logging;
 mod member;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use kijabi_base::clock::{self, Instant};
 use kijabi_base::limits::APPLY_GAP_MAX;
 use kijabi_base::tasks::Shutdown;
-use kijabi_machine::{Caller, Machine, Outcome, RevisionEvents};
+use kijabi_machine::{Caller, LeaseId, Machine, Outcome, RevisionEvents};
 use kijabi_proto::command::Command;
 use kijabi_proto::command::command::Request;
 use kijabi_proto::etcdserverpb as pb;
@@ -22,6 +22,7 @@ use crate::access::Access;
 use crate::config::Config;
 use crate::error::Error;
 use crate::integrity::Integrity;
+use crate::leases::Renewal;
 use crate::limits::{ANSWER_ROOM_BYTES, PROPOSAL_QUEUE_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::peer::Route;
@@ -75,6 +76,7 @@ struct Inner {
     proposals: mpsc::Sender<Proposal>,
     proposal_room: Arc<Semaphore>,
     barriers: mpsc::Sender<BarrierWaiter>,
+    renewals: mpsc::Sender<Renewal>,
     standing: watch::Receiver<Standing>,
     compacted: watch::Receiver<i64>,
     started: Instant,
@@ -94,6 +96,7 @@ pub(crate) struct StoreParts {
     pub(crate) machine: Arc<RwLock<Machine>>,
     pub(crate) proposals: mpsc::Sender<Proposal>,
     pub(crate) barriers: mpsc::Sender<BarrierWaiter>,
+    pub(crate) renewals: mpsc::Sender<Renewal>,
     pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) compacted: watch::Receiver<i64>,
     pub(crate) started: Instant,
@@ -114,6 +117,7 @@ impl Store {
             machine,
             proposals,
             barriers,
+            renewals,
             standing,
             compacted,
             started,
@@ -131,6 +135,7 @@ impl Store {
             proposals,
             proposal_room: Arc::new(Semaphore::new(PROPOSAL_QUEUE_BYTES_MAX)),
             barriers,
+            renewals,
             standing,
             compacted,
             started,
@@ -209,6 +214,17 @@ impl Store {
         let time_ms = clock::wall_ms();
         let command = Command { time_ms, request: Some(request), ..Command::default() };
         self.0.carrier.propose_in(term, Caller::Member.mark(command)).await
+    }
+
+    /// Renews a lease while this member leads; returns its TTL. Whoever asks at the same time shares
+    /// one entry of the log.
+    pub(crate) async fn renew(&self, id: LeaseId) -> Result<i64, Error> {
+        let (answer, renewed) = oneshot::channel();
+        self.0.renewals.try_send(Renewal { id, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::TooManyRequests,
+            mpsc::error::TrySendError::Closed(_) => Error::Stopped,
+        })?;
+        renewed.await.unwrap_or(Err(Error::Stopped))
     }
 
     /// The way to the other members.
@@ -328,6 +344,7 @@ fn request_bytes(request: &Request) -> usize {
         Request::LeaseGrant(m) => m.encoded_len(),
         Request::LeaseRevoke(m) => m.encoded_len(),
         Request::LeaseRevokeMany(m) => m.encoded_len(),
+        Request::LeaseRenewMany(m) => m.encoded_len(),
         Request::Alarm(m) => m.encoded_len(),
         Request::MemberAttributes(m) => m.encoded_len(),
         Request::ClusterVersionSet(m) => m.encoded_len(),

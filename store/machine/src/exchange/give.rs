@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use kijabi_proto::command::MemberAttributes;
-use kijabi_proto::etcdserverpb::{AlarmMember, LeaseGrantRequest};
+use kijabi_proto::command::{LeaseRecord, MemberAttributes};
+use kijabi_proto::etcdserverpb::AlarmMember;
 use kijabi_proto::etcdstorage::Lease;
 use prost::Message as _;
 
@@ -59,7 +59,7 @@ struct ConfigurationRow<'a> {
 
 /// The value of a lease's row.
 pub fn lease_row(value: &[u8]) -> Result<Vec<u8>, ExchangeError> {
-    let lease = LeaseGrantRequest::decode(value)
+    let lease = LeaseRecord::decode(value)
         .map_err(|error| ExchangeError::row(Bucket::Lease, error.to_string()))?;
     Ok(Lease { id: lease.id, ttl: lease.ttl, remaining_ttl: 0 }.encode_to_vec())
 }

@@ -5,7 +5,8 @@
 //! what it holds would be lost. Only what belongs to the old cluster's members is left behind.
 
 use bytes::Bytes;
-use kijabi_proto::etcdserverpb::{AlarmMember, LeaseGrantRequest};
+use kijabi_proto::command::LeaseRecord;
+use kijabi_proto::etcdserverpb::AlarmMember;
 use kijabi_proto::etcdstorage::Lease;
 use kijabi_proto::mvccpb::KeyValue;
 use prost::Message as _;
@@ -150,7 +151,11 @@ fn lease(key: &[u8], value: &[u8], batch: &mut StateBatch) -> Result<(), Exchang
         let what = format!("record of lease {:x} is another one's", lease.id);
         return Err(ExchangeError::row(Bucket::Lease, what));
     }
-    let record = LeaseGrantRequest { id: lease.id, ttl: lease.ttl };
+    // The new cluster's time begins at 0. What was left is on record only if etcd kept it so.
+    let gone =
+        if lease.remaining_ttl > 0 { lease.ttl.saturating_sub(lease.remaining_ttl) } else { 0 };
+    let renewed_ms = gone.max(0).saturating_mul(-1_000);
+    let record = LeaseRecord { id: lease.id, ttl: lease.ttl, renewed_ms };
     batch.put(Table::Lease, key, record.encode_to_vec());
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! The commands of the transcripts.
 
 use kijabi_machine::{Error, LeaseId, Outcome};
-use kijabi_proto::command::LeaseRevokeMany;
 use kijabi_proto::command::command::Request;
+use kijabi_proto::command::{LeaseRenewMany, LeaseRevokeMany};
 use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use kijabi_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -57,16 +57,14 @@ pub(crate) fn run(script: &mut Script, line: &str) -> String {
         "revoke-expired" => {
             let ids = store.machine.leases_expired(store.now_ms, 1000);
             let ids = ids.into_iter().map(|id| id.0).collect();
-            store.apply(Request::LeaseRevokeMany(LeaseRevokeMany { ids })).map(show)
+            let lease_ms = store.machine.lease_time_ms(store.now_ms);
+            store.apply(Request::LeaseRevokeMany(LeaseRevokeMany { ids, lease_ms })).map(show)
         }
-        "renew" => store
-            .machine
-            .lease_renew(store.now_ms, LeaseId(rest[0].parse().unwrap()))
-            .map(|ttl| format!("ttl={ttl}")),
+        "renew" => renew(store, rest[0].parse().unwrap()),
         "ttl" => ttl(store, &rest),
         "leases" => Ok(join(store.machine.lease_ids().iter().map(|id| id.0.to_string()))),
         "wait" => {
-            store.now_ms += rest[0].parse::<u64>().unwrap();
+            wait(store, rest[0].parse().unwrap());
             Ok("ok".into())
         }
         "alarm" => alarm(store, &rest),
@@ -261,6 +259,25 @@ fn step(store: &mut Store, max: usize) -> String {
     }
 }
 
+/// What a leader does.
+fn renew(store: &mut Store, id: i64) -> Result<String, Error> {
+    store.machine.may_renew_lease(store.now_ms, LeaseId(id))?;
+    let lease_ms = store.machine.lease_time_ms(store.now_ms);
+    store.apply(Request::LeaseRenewMany(LeaseRenewMany { ids: vec![id], lease_ms })).map(show)
+}
+
+/// Time passes under a leader, which tells the log how late it is.
+fn wait(store: &mut Store, ms: u64) {
+    let until_ms = store.now_ms + ms;
+    while store.now_ms < until_ms {
+        store.now_ms = until_ms.min(store.now_ms + 100);
+        if store.machine.is_lease_stamp_due(store.now_ms) {
+            let (ids, lease_ms) = (Vec::new(), store.machine.lease_time_ms(store.now_ms));
+            store.apply(Request::LeaseRenewMany(LeaseRenewMany { ids, lease_ms })).unwrap();
+        }
+    }
+}
+
 fn ttl(store: &Store, words: &[&str]) -> Result<String, Error> {
     let id = words[0].parse().unwrap();
     let request = pb::LeaseTimeToLiveRequest { id, keys: true };
@@ -322,6 +339,9 @@ fn show(outcome: Outcome) -> String {
         Outcome::LeaseGrant(response) => format!("id={} ttl={}", response.id, response.ttl),
         Outcome::LeaseRevoke(response) => format!("rev={}", revision(response.header.as_ref())),
         Outcome::LeaseRevokeMany(count) => format!("revoked={count}"),
+        Outcome::LeaseRenewMany(ttls) => {
+            join(ttls.iter().map(|ttl| ttl.map_or("gone".into(), |ttl| format!("ttl={ttl}"))))
+        }
         Outcome::Alarm(response) => {
             let alarms = response.alarms.iter();
             join(alarms.map(|a| format!("{}:{}", a.member_id, a.alarm().as_str_name())))

@@ -80,10 +80,10 @@ pub(super) const OLD_FLAGS: &[(&str, &str)] = &[
 // Differs from etcd: these are accepted with a warning.
 const IDLE: &[(&str, &str)] = &[
     ("CompactHashCheck", "the members' data is compared all the time, compacted or not"),
-    ("FastLeaseKeepAlive", "a renewal waits for nothing but the leader's word that it leads"),
+    ("FastLeaseKeepAlive", "renewals go through the log, many at once"),
     ("InitialCorruptCheck", "the members' data is compared all the time, not only at the start"),
-    ("LeaseCheckpoint", "what leases have left does not depend on it"),
-    ("LeaseCheckpointPersist", "what leases have left does not depend on it"),
+    ("LeaseCheckpoint", "what leases have left is always kept"),
+    ("LeaseCheckpointPersist", "what leases have left is always kept"),
     ("PriorityRequest", "no request passes another"),
     ("SetMemberLocalAddr", "the system chooses the address that connections come from"),
     ("StopGRPCServiceOnDefrag", "requests go on while a member defragments"),

@@ -230,16 +230,22 @@ async fn time_to_live(
     tokio::time::timeout(limit, asking).await.unwrap_or(Err(Error::Timeout))
 }
 
-/// Renews a lease on the leader. The barrier confirms that this member still leads (LEASE-1): a
-/// renewal that a deposed leader acknowledged would be worth nothing.
+/// Renews a lease on the leader, through the log: a renewal that only a deposed leader knew of
+/// would be worth nothing (LEASE-1).
 pub(crate) async fn renew_here(store: &Store, id: LeaseId) -> Result<i64, Error> {
     if !store.is_leader() {
         return Err(Error::NotLeader);
     }
-    store.read_barrier().await?;
-    let ttl = as_leader(store, || store.machine().write().lease_renew(store.now_ms(), id)).await?;
-    store.metrics().lease.renewed();
-    Ok(ttl)
+    as_leader(store, || store.machine().read().may_renew_lease(store.now_ms(), id)).await?;
+    match store.renew(id).await {
+        Ok(ttl) => {
+            store.metrics().lease.renewed();
+            Ok(ttl)
+        }
+        // Renewing twice does no harm, so whoever leads now may be asked.
+        Err(Error::LeaderChanged) => Err(Error::NotLeader),
+        Err(error) => Err(error),
+    }
 }
 
 /// The leader's answer to time to live; a TTL below zero if there is no such lease.
