@@ -42,6 +42,10 @@ pub(crate) enum Error {
     /// No answer in time, and there was a change of leader meanwhile: the outcome is unknown.
     #[error("request timed out, possibly due to previous leader failure")]
     LeaderFailed,
+    /// No answer in time, and the connection to the leader was lost meanwhile, or the leader's to
+    /// most members: the outcome is unknown.
+    #[error("request timed out, possibly due to connection lost")]
+    ConnectionLost,
     /// The member that is to lead is no voter.
     #[error("bad leader transferee")]
     BadLeaderTransferee,

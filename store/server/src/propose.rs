@@ -267,10 +267,14 @@ impl Carrier {
 }
 
 /// What etcd says of a request that took too long, from what was known at its beginning and what
-/// is known now.
-pub(crate) fn why_late(began: Standing, now: Standing) -> Error {
+/// is known now, and whether the connections it needs were there all the time.
+pub(crate) fn why_late(began: Standing, now: Standing, connected: bool) -> Error {
     let replaced = now.term != began.term || now.leader != began.leader;
-    if now.leader != 0 && replaced { Error::LeaderFailed } else { Error::Timeout }
+    match (now.leader, replaced, connected) {
+        (0, _, _) | (_, false, true) => Error::Timeout,
+        (_, true, _) => Error::LeaderFailed,
+        (_, false, false) => Error::ConnectionLost,
+    }
 }
 
 /// `None` if the batch is lost and may be proposed again.
@@ -300,6 +304,31 @@ mod tests {
             Proposal { caller, request, bytes: *bytes, room, answer }
         };
         sizes.iter().map(proposal).collect()
+    }
+
+    #[test]
+    fn who_waits_in_vain_is_told_what_happened_meanwhile() {
+        let at = |leader, term| Standing { leader, term, ..Standing::default() };
+        for (began, now, connected, text) in [
+            (at(1, 1), at(1, 1), true, "request timed out"),
+            (at(1, 1), at(0, 2), false, "request timed out"),
+            (at(0, 1), at(0, 1), false, "request timed out"),
+            (
+                at(1, 1),
+                at(2, 2),
+                false,
+                "request timed out, possibly due to previous leader failure",
+            ),
+            (
+                at(0, 1),
+                at(1, 2),
+                true,
+                "request timed out, possibly due to previous leader failure",
+            ),
+            (at(1, 1), at(1, 1), false, "request timed out, possibly due to connection lost"),
+        ] {
+            assert_eq!(why_late(began, now, connected).to_string(), text, "{began:?} {now:?}");
+        }
     }
 
     #[test]

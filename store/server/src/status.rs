@@ -204,6 +204,7 @@ impl From<&Error> for EtcdError {
             Error::PasswordTooLong => Self::PasswordTooLong,
             Error::VerifyOnly => Self::VerifyOnly,
             Error::LeaderFailed => Self::TimeoutDueToLeaderFail,
+            Error::ConnectionLost => Self::TimeoutDueToConnectionLost,
             Error::BadLeaderTransferee => Self::BadLeaderTransferee,
             Error::TransferTimeout => Self::TimeoutLeaderTransfer,
             Error::Stopped => Self::Stopped,
@@ -254,7 +255,8 @@ mod tests {
     /// clientv3 gives up on anything but `Unavailable` where it could have tried another member.
     #[test]
     fn states_that_pass_are_unavailable() {
-        for error in [Error::LeaderChanged, Error::LeaderFailed, Error::Timeout, Error::Stopped] {
+        let lost = [Error::LeaderChanged, Error::LeaderFailed, Error::ConnectionLost];
+        for error in lost.into_iter().chain([Error::Timeout, Error::Stopped]) {
             assert_eq!(Status::from(error).code(), Code::Unavailable);
         }
     }

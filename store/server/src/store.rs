@@ -186,11 +186,24 @@ impl Store {
                 mpsc::error::TrySendError::Closed(_) => Error::Stopped,
             },
         )?;
+        let begun = clock::now();
         match tokio::time::timeout(self.0.config.request_timeout(), outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_dropped)) => Err(Error::Stopped),
-            Err(_elapsed) => Err(why_late(standing, self.standing())),
+            Err(_elapsed) => Err(self.why_late(standing, begun)),
         }
+    }
+
+    /// What is said of a request that began at `begun`, when `standing` was known, and took too long.
+    fn why_late(&self, standing: Standing, begun: Instant) -> Error {
+        let (now, own) = (self.standing(), self.0.member_id);
+        let connected = match now.leader {
+            // That there is no leader is no matter of one connection.
+            0 => true,
+            leader if leader == own => self.route().was_quorum_connected(own, begun),
+            leader => self.route().was_connected(leader, begun),
+        };
+        why_late(standing, now, connected)
     }
 
     /// Returns once this member's machine holds every write acknowledged before the call (READ-1).

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod support;
+mod web;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Client, GetOptions, MemberAddOptions, MemberRemoveResponse};
+use http::Method;
 use kijabi_base::{clock, tasks};
 use kijabi_server::{Config, Member};
 use parking_lot::Mutex;
@@ -266,6 +268,18 @@ async fn a_learner_learns_and_is_promoted_when_it_has_caught_up() {
     learner.put("a", "b", None).await.unwrap();
     let again = client.member_promote(id).await.unwrap_err();
     assert_eq!(text(&again), "etcdserver: can only promote a learner member");
+    let own = id_of(&cluster, 0).await;
+    let shown = web::read(web::send(cluster.member(0), web::empty(Method::GET, "/metrics")).await);
+    let shown = shown.await.2;
+    for line in [
+        format!(r#"etcd_network_known_peers{{Local="{own:x}",Remote="{own:x}"}} 1"#),
+        format!(r#"etcd_network_known_peers{{Local="{own:x}",Remote="{id:x}"}} 1"#),
+        format!(r#"etcd_network_active_peers{{Local="{own:x}",Remote="{id:x}"}} 1"#),
+        "etcd_server_learner_promote_successes 1".into(),
+        r#"etcd_server_learner_promote_failures{Reason="etcdserver: can only promote a learner member"} 1"#.into(),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} is not shown");
+    }
     // It votes: without it, there is no quorum of two.
     cluster.stop(1).await;
     let options = etcd_client::ConnectOptions::new().with_timeout(Duration::from_secs(2));

@@ -40,10 +40,17 @@ impl Cluster {
             return Err(EtcdError::TooManyRequests);
         };
         let limit = self.0.store.config().request_timeout();
-        match tokio::time::timeout(limit, self.carry_out(change)).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(EtcdError::Timeout),
+        let result = tokio::time::timeout(limit, self.carry_out(change)).await;
+        let result = result.unwrap_or(Err(EtcdError::Timeout));
+        if matches!(change, Change::Promote { .. }) {
+            match &result {
+                // Whoever leads is asked next, and counts it.
+                Err(EtcdError::NotLeader) => {}
+                Err(error) => self.0.store.metrics().peers.promoted(Err(error.text())),
+                Ok(_) => self.0.store.metrics().peers.promoted(Ok(())),
+            }
         }
+        result
     }
 
     async fn carry_out(&self, change: &Change) -> Result<Changed, EtcdError> {

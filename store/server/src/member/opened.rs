@@ -25,8 +25,8 @@ use crate::consensus::{self, Applier, LogStore, Network, Raft};
 use crate::identity::{self, Identity};
 use crate::metrics::Metrics;
 use crate::outcomes::Outcomes;
-use crate::peer::Peers;
 use crate::peer::connect::{self, Patience};
+use crate::peer::{Activity, Peers};
 use crate::ports::{PortError, hosts};
 use crate::serve::{self, ClientTls};
 use crate::watch::Hub;
@@ -60,13 +60,14 @@ pub(super) async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, C
     let remote = Remote::new(0, Arc::clone(&dial), patience);
     let identity = join::establish(&dir, &config, &remote).await?;
     let members = if identity.joined { BTreeMap::new() } else { identity::first_members(&config) };
-    let peers = Peers::new(identity, Arc::clone(&dial), patience);
     let metrics = Arc::new(Metrics::of(
         identity.member_id,
         ETCD_VERSION,
         &config,
         &serve::gateway::routes::rpcs(),
     ));
+    let activity = Activity::new(Arc::clone(&metrics));
+    let peers = Peers::new(identity, Arc::clone(&dial), patience, activity);
     let wal = open_wal(&wal_dir, &metrics)?;
     let (state, settings, started) = (Arc::new(state), Settings::default(), clock::now());
     let machine = Machine::open(Arc::clone(&state) as _, settings)?;

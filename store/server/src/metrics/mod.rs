@@ -177,7 +177,7 @@ impl Metrics {
                     &["cluster_version"],
                 ),
             ),
-            peers: PeerMetrics::new(&registry),
+            peers: PeerMetrics::new(&registry, member_id),
             auth_revision: gauge(
                 "etcd_debugging_auth_revision",
                 "The revision of users and roles.",
@@ -268,6 +268,7 @@ impl Metrics {
     /// What can be looked up when it is asked for.
     pub(crate) fn look(&self, machine: &Machine, tally: &Tally) {
         self.mvcc.look(machine, tally);
+        self.peers.know(machine);
         self.auth_revision.set(machine.auth().revision() as i64);
         self.cluster_version.reset();
         // Without the patch, as etcd has it here.

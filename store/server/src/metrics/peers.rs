@@ -5,13 +5,22 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+use kijabi_machine::Machine;
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
 
 use super::register;
 
 /// The collectors.
 #[derive(Debug)]
 pub(crate) struct PeerMetrics {
+    local: String,
+    known: IntGaugeVec,
+    active: IntGaugeVec,
+    disconnected: IntCounterVec,
+    promoted: IntCounter,
+    promotions_failed: IntCounterVec,
     heartbeat_failures: IntCounter,
     sent_bytes: IntCounterVec,
     received_bytes: IntCounterVec,
@@ -29,7 +38,7 @@ fn hexadecimal(id: u64) -> String {
 // === impl PeerMetrics ===
 
 impl PeerMetrics {
-    pub(super) fn new(registry: &Registry) -> Self {
+    pub(super) fn new(registry: &Registry, member_id: u64) -> Self {
         let counters = |name: &str, help: &str, label: &str| {
             register(registry, IntCounterVec::new(Opts::new(name, help), &[label]))
         };
@@ -43,7 +52,37 @@ impl PeerMetrics {
             "etcd_server_heartbeat_send_failures_total",
             "Heartbeats that were not answered in time.",
         );
+        let ends = ["Local", "Remote"];
+        let gauges = |name: &str, help: &str| {
+            register(registry, IntGaugeVec::new(Opts::new(name, help), &ends))
+        };
+        let disconnected = Opts::new(
+            "etcd_network_disconnected_peers_total",
+            "How often the last connection to a member was lost.",
+        );
         Self {
+            local: hexadecimal(member_id),
+            known: gauges(
+                "etcd_network_known_peers",
+                "Members, and 0 for those that were removed.",
+            ),
+            active: gauges(
+                "etcd_network_active_peers",
+                "Whether there are connections to a member.",
+            ),
+            disconnected: register(registry, IntCounterVec::new(disconnected, &ends)),
+            promoted: register(
+                registry,
+                IntCounter::new(
+                    "etcd_server_learner_promote_successes",
+                    "Learners that this member made voters as the leader.",
+                ),
+            ),
+            promotions_failed: counters(
+                "etcd_server_learner_promote_failures",
+                "Learners that this member refused to make voters.",
+                "Reason",
+            ),
             heartbeat_failures: register(registry, heartbeats),
             sent_bytes: to(
                 "etcd_network_peer_sent_bytes_total",
@@ -76,6 +115,32 @@ impl PeerMetrics {
                 "How long it took until a member had a snapshot installed.",
                 0.1,
             ),
+        }
+    }
+
+    /// The first connection to a member was made, or the last one is gone.
+    pub(crate) fn active(&self, to: u64, active: bool) {
+        let to = hexadecimal(to);
+        self.active.with_label_values(&[&self.local, &to]).set(i64::from(active));
+        if !active {
+            self.disconnected.with_label_values(&[&self.local, &to]).inc();
+        }
+    }
+
+    /// The members, and those that were.
+    pub(super) fn know(&self, machine: &Machine) {
+        let set = |id: u64, known: i64| {
+            self.known.with_label_values(&[&self.local, &hexadecimal(id)]).set(known);
+        };
+        machine.members_removed().into_iter().for_each(|id| set(id, 0));
+        machine.members().iter().for_each(|member| set(member.id, 1));
+    }
+
+    /// A learner was made a voter, or was refused.
+    pub(crate) fn promoted(&self, result: Result<(), &'static str>) {
+        match result {
+            Ok(()) => self.promoted.inc(),
+            Err(reason) => self.promotions_failed.with_label_values(&[reason]).inc(),
         }
     }
 

@@ -52,7 +52,6 @@ const NOT_HERE: &[&str] = &[
     "etcd_grpc_proxy_watchers_coalescing_total",
     "etcd_mvcc_db_open_read_transactions",
     "etcd_server_go_version",
-    "etcd_server_learner_promote_successes",
     "etcd_snap_db_fsync_duration_seconds",
     "etcd_snap_db_save_total_duration_seconds",
     "etcd_snap_fsync_duration_seconds",

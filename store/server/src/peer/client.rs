@@ -20,6 +20,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+use super::activity::Activity;
 use super::admit::{CLUSTER_ID, SENDER, TARGET};
 use super::connect::{Addresses, Dial, Patience, channel};
 use super::wire;
@@ -51,6 +52,7 @@ struct Inner {
     identity: Identity,
     dial: Dial,
     patience: Patience,
+    activity: Activity,
     links: Mutex<BTreeMap<u64, (Addresses, Link)>>,
 }
 
@@ -75,9 +77,19 @@ impl tonic::service::Interceptor for Named {
 // === impl Peers ===
 
 impl Peers {
-    pub(crate) fn new(identity: Identity, dial: Dial, patience: Patience) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        dial: Dial,
+        patience: Patience,
+        activity: Activity,
+    ) -> Self {
         let links = Mutex::default();
-        Self(Arc::new(Inner { identity, dial, patience, links }))
+        Self(Arc::new(Inner { identity, dial, patience, activity, links }))
+    }
+
+    /// Which of them there are connections to.
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.0.activity
     }
 
     /// The connections to a member. If its URLs have changed, whoever has them already is led to
@@ -107,7 +119,12 @@ impl Peers {
             sender: hexadecimal(self.0.identity.member_id),
             target: hexadecimal(target),
         };
-        let dial = || channel(Arc::clone(urls), Arc::clone(&self.0.dial), self.0.patience);
+        let (plain, activity) = (Arc::clone(&self.0.dial), self.0.activity.clone());
+        let counting: Dial = Arc::new(move |url| {
+            let (connecting, activity) = (plain(url), activity.clone());
+            Box::pin(async move { Ok(activity.counted(target, connecting.await?)) })
+        });
+        let dial = || channel(Arc::clone(urls), Arc::clone(&counting), self.0.patience);
         let client = |channel| {
             PeerClient::with_interceptor(channel, named.clone())
                 .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
