@@ -139,8 +139,14 @@ impl Connection {
                 Some((message, (input, places)))
             }
         });
-        let answers = call(setup, self.link.log.append(requests)).await;
-        let answers = answers.map_err(|status| self.failed(&status))?;
+        let answers = match call(setup, self.link.log.append(requests)).await {
+            Ok(answers) => answers,
+            Err(status) => {
+                // Raft waits between two requests, but here it was not asked for the first.
+                tokio::time::sleep(BACKOFF).await;
+                return Err(self.failed(&status));
+            }
+        };
         let this = &*self;
         let appended = futures::stream::unfold(Some(answers), move |answers| {
             let (places, under_way) = (Arc::clone(&places), Arc::clone(&under_way));

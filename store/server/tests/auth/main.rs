@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod backups;
 mod beside_etcd;
 mod certificates;
+mod replay;
 mod rpcs;
 #[path = "../support/mod.rs"]
 mod support;
