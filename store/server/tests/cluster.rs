@@ -240,3 +240,54 @@ fn named<T>(ids: [&str; 3], message: T) -> tonic::Request<T> {
     }
     request
 }
+
+/// E22: a member's name does not help whoever sends what no member would: it is refused before it
+/// is read, or without a trace, and the term and the data stay as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_peer_url_refuses_what_no_member_sends() {
+    use kijabi_proto::peer::peer_client::PeerClient;
+    use kijabi_proto::peer::snapshot_part::Part;
+    use kijabi_proto::peer::{SnapshotHead, SnapshotPart, Vote};
+
+    let cluster = Cluster::start(3).await;
+    cluster.client(0).await.put("k", "v", None).await.unwrap();
+    let other = cluster.client(1).await.status().await.unwrap().header().unwrap().member_id();
+    let status = cluster.client(0).await.status().await.unwrap();
+    let (header, term) = (status.header().unwrap(), status.raft_term());
+    let ids = [header.cluster_id(), other, header.member_id()].map(|id| format!("{id:x}"));
+    let ids = ids.each_ref().map(String::as_str);
+    let url = cluster.configs[0].listen_peer_urls[0].clone();
+    for method in ["Append", "Heartbeat", "Snapshot", "Vote", "ReadIndex", "Propose"] {
+        // A message that says it has 4 GiB, and of which the first bytes come.
+        let message = [&[0, 0xff, 0xff, 0xff, 0xff][..], &[0x0a; 100]].concat();
+        let path = format!("{url}/kijabi.peer.v1.Peer/{method}");
+        let names = ["x-etcd-cluster-id", "x-server-from", "x-raft-to"];
+        let headers: Vec<_> = names.into_iter().zip(ids).collect();
+        let (status, text) = support::raw::call(&path, &headers, message).await;
+        // The stream of entries just ends.
+        if method != "Append" {
+            assert_eq!(status, "11", "{method}: {text}");
+            assert!(text.contains("decoded message length too large"), "{method}: {text}");
+        }
+    }
+    let mut client = PeerClient::connect(url).await.unwrap();
+    let head = |vote| SnapshotHead { vote: Some(vote), meta: b"\x01nonsense".as_slice().into() };
+    let vote = Vote { term: term + 10, member_id: other, committed: true };
+    for (what, parts) in [
+        ("nothing", vec![]),
+        ("data first", vec![SnapshotPart { part: Some(Part::Data(vec![7; 100].into())) }]),
+        ("nonsense", vec![SnapshotPart { part: Some(Part::Head(head(vote))) }]),
+        (
+            "another one's vote",
+            vec![SnapshotPart { part: Some(Part::Head(head(Vote { member_id: 1, ..vote }))) }],
+        ),
+    ] {
+        let request = named(ids, futures::stream::iter(parts));
+        assert!(client.snapshot(request).await.is_err(), "{what}");
+    }
+    let after = cluster.client(0).await.status().await.unwrap();
+    assert!(after.raft_term() < term + 10, "its term was taken");
+    assert_eq!(cluster.client(0).await.get("k", None).await.unwrap().count(), 1);
+    cluster.client(0).await.put("k", "w", None).await.unwrap();
+    cluster.shutdown().await;
+}

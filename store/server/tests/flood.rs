@@ -1,8 +1,10 @@
 //! Floods of HTTP/2 frames: each ends the connection that it came on, and nobody else notices.
 //!
-//! Row E20 of the list of hostile inputs, written byte by byte.
+//! Row E20 of the list of hostile inputs, and of E5 what no client's library sends, byte by byte.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod support;
 
 use std::time::Duration;
 
@@ -15,6 +17,14 @@ use tokio::net::TcpStream;
 const LIMIT: Duration = Duration::from_secs(60);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const ENHANCE_YOUR_CALM: u32 = 11;
+
+fn config(dir: &std::path::Path) -> Config {
+    Config {
+        data_dir: dir.join("data"),
+        listen_client_urls: vec!["http://127.0.0.1:0".into()],
+        ..Config::default()
+    }
+}
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -78,12 +88,7 @@ fn goaway(mut bytes: &[u8]) -> Option<u32> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_ends_its_own_connection_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config {
-        data_dir: dir.path().join("data"),
-        listen_client_urls: vec!["http://127.0.0.1:0".into()],
-        ..Config::default()
-    };
-    let member = Member::start(config).await.unwrap();
+    let member = Member::start(config(dir.path())).await.unwrap();
     let mut healthy = Client::connect(member.client_urls(), None).await.unwrap();
     let stream = |number: u32| 2 * number + 1;
     let many = |bytes: Vec<u8>| move |_: u32| bytes.repeat(1_000);
@@ -128,12 +133,7 @@ async fn a_flood_ends_its_own_connection_and_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_of_zero_and_very_many_streams_hold_nobody_up() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config {
-        data_dir: dir.path().join("data"),
-        listen_client_urls: vec!["http://127.0.0.1:0".into()],
-        ..Config::default()
-    };
-    let member = Member::start(config).await.unwrap();
+    let member = Member::start(config(dir.path())).await.unwrap();
     let mut healthy = Client::connect(member.client_urls(), None).await.unwrap();
     let mut lazy = TcpStream::connect(member.client_addrs()[0]).await.unwrap();
     // SETTINGS_INITIAL_WINDOW_SIZE = 0, and requests whose answers are never taken.
@@ -149,5 +149,39 @@ async fn a_window_of_zero_and_very_many_streams_hold_nobody_up() {
     for number in 0..10 {
         healthy.put("k", number.to_string(), None).await.unwrap();
     }
+    member.shutdown().await;
+}
+
+/// E5: a length is not believed before the bytes are there, and nothing is unpacked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claimed_length_and_a_packed_message_are_refused_before_they_cost_anything() {
+    use std::io::Write as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let member = Member::start(config(dir.path())).await.unwrap();
+    let path = |rpc: &str| format!("{}/etcdserverpb.{rpc}", member.client_urls()[0]);
+    let claimed = [&[0, 0xff, 0xff, 0xff, 0xff][..], &[0x0a; 100]].concat();
+    for rpc in ["KV/Put", "KV/Range", "KV/Txn", "Watch/Watch", "Lease/LeaseKeepAlive"] {
+        let (status, text) = support::raw::call(&path(rpc), &[], claimed.clone()).await;
+        assert_eq!(status, "8", "{rpc}: {text}");
+        assert!(text.starts_with("grpc: received message larger than max ("), "{rpc}: {text}");
+    }
+    let garbage = vec![0, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff];
+    for rpc in ["KV/Put", "Watch/Watch", "Lease/LeaseKeepAlive"] {
+        let (status, text) = support::raw::call(&path(rpc), &[], garbage.clone()).await;
+        assert_eq!(status, "13", "{rpc}: {text}");
+    }
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    for _ in 0..64 {
+        bomb.write_all(&[0; 1 << 20]).unwrap();
+    }
+    let bomb = bomb.finish().unwrap();
+    let length = u32::try_from(bomb.len()).unwrap().to_be_bytes();
+    let packed = [&[1][..], &length, &bomb].concat();
+    let headers = [("grpc-encoding", "gzip")];
+    let (status, text) = support::raw::call(&path("KV/Put"), &headers, packed).await;
+    assert_eq!(status, "12", "{text}");
+    let mut client = Client::connect(member.client_urls(), None).await.unwrap();
+    client.put("k", "v", None).await.unwrap();
     member.shutdown().await;
 }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::guard::{Learner, admit};
+use super::guard::{Learner, admit, reword};
 use super::stamp;
 use crate::access::{self, Credentials, Rpc};
 use crate::error::Error;
@@ -132,7 +132,15 @@ async fn keep_alive(
     mut requests: Streaming<pb::LeaseKeepAliveRequest>,
     responses: mpsc::Sender<Result<pb::LeaseKeepAliveResponse, Status>>,
 ) {
-    while let Some(Ok(request)) = requests.next().await {
+    while let Some(request) = requests.next().await {
+        let request = match request {
+            Ok(request) => request,
+            Err(status) => {
+                // If the client has gone, nobody is told.
+                let _ = responses.send(Err(reword(status))).await;
+                return;
+            }
+        };
         // The header is made before the renewal: its revision must not be one at which the lease
         // might be gone already.
         let header = Some(store.header_now());

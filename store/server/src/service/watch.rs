@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt as _;
 use kijabi_base::limits::{GRPC_OVERHEAD_BYTES, WATCH_STREAM_HANDED_MAX};
 use kijabi_base::tasks;
 use kijabi_proto::etcdserverpb as pb;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::guard::{Learner, admit, requires_leader};
+use super::guard::{Learner, admit, requires_leader, reword};
 use crate::access::Credentials;
 use crate::store::Store;
 use crate::watch::{Asker, Hub, Source, Terms, run};
@@ -63,7 +64,8 @@ impl Watch for WatchService {
         let terms =
             self.terms(requires_leader(request.metadata()), Credentials::of(&self.store, &request));
         let (responses, receiver) = mpsc::channel(WATCH_STREAM_HANDED_MAX);
-        let stream = run(self.source.clone(), terms, request.into_inner(), responses);
+        let requests = request.into_inner().map_err(reword);
+        let stream = run(self.source.clone(), terms, requests, responses);
         tasks::spawn("watch stream", stream);
         Ok(Response::new(ReceiverStream::new(receiver)))
     }

@@ -43,9 +43,9 @@ pub(crate) async fn run(
     responses: mpsc::Sender<Result<WatchResponse, Status>>,
 ) {
     let end = serve(source, terms, requests, &responses).await;
-    if let Some(error) = end {
+    if let Some(status) = end {
         // If the client is not reading, the closed channel tells it enough.
-        let _ = responses.try_send(Err(error.into()));
+        let _ = responses.try_send(Err(status));
     }
 }
 
@@ -54,7 +54,7 @@ async fn serve(
     terms: Terms,
     mut requests: impl Stream<Item = Result<WatchRequest, Status>> + Send + Unpin,
     responses: &mpsc::Sender<Result<WatchResponse, Status>>,
-) -> Option<EtcdError> {
+) -> Option<Status> {
     let mut session = Session::new(source);
     let mut reading: Option<Reading> = None;
     let mut requests_open = true;
@@ -67,8 +67,8 @@ async fn serve(
         }
         let room = session.has_room();
         tokio::select! {
-            () = terms.shutdown.wait() => return Some(EtcdError::Stopped),
-            () = &mut leaderless => return Some(EtcdError::NoLeader),
+            () = terms.shutdown.wait() => return Some(EtcdError::Stopped.into()),
+            () = &mut leaderless => return Some(EtcdError::NoLeader.into()),
             permit = responses.reserve(), if session.has_output() => {
                 let (Ok(permit), Some(response)) = (permit, session.next_output()) else {
                     return None;
@@ -78,14 +78,14 @@ async fn serve(
             () = responses.closed() => return None,
             round = finished(&mut reading) => match round {
                 Some(round) => session.finish_round(&round),
-                None => return Some(EtcdError::Stopped),
+                None => return Some(EtcdError::Stopped.into()),
             },
             request = requests.next(), if requests_open && room => match request {
                 Some(Ok(request)) => {
                     let caller = terms.asker.caller().await;
                     session.handle(&caller, request);
                 }
-                Some(Err(_)) => return None,
+                Some(Err(status)) => return Some(status),
                 // The client sends no more, but still reads.
                 None => requests_open = false,
             },

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 pub(crate) mod authority;
+pub(crate) mod raw;
 pub(crate) mod secure;
 
 use std::net::TcpListener;
