@@ -27,4 +27,4 @@ bench: ## our store beside Debian's etcd; the report goes to target/bench (BENCH
 	@source scripts/env.sh && cargo run --release --locked -p kijabi -- --log=warn bench compare $(BENCH)
 
 microbench: ## criterion benches of the pure parts
-	@source scripts/env.sh && cargo bench -p kijabi-benches
+	@source scripts/env.sh && cargo bench -p kijabi-benches --bench micro

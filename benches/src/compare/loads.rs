@@ -343,12 +343,17 @@ pub(super) fn parse(
     endpoints: &[String],
     pids: &[u32],
 ) -> anyhow::Result<Bench> {
-    // A tenth of a second is only for trying it out; compaction and the like need some time.
-    let each = if line.contains("--maintenance") { args.each * 2 } else { args.each };
+    // Compaction and the like need some time, and so does a first answer to each of thousands.
+    let many = line.contains("--clients=8000") && args.clients_max >= 8_000;
+    let (each, warm_up) = match () {
+        () if many => (args.each * 3, args.each),
+        () if line.contains("--maintenance") => (args.each * 2, args.each / 4),
+        () => (args.each, args.each / 4),
+    };
     let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
     let flags = [
         format!("--duration={}ms", each.as_millis()),
-        format!("--warm-up={}ms", args.each.as_millis() / 4),
+        format!("--warm-up={}ms", warm_up.as_millis()),
         format!("--endpoints={}", endpoints.join(",")),
         format!("--server-pid={}", pids.join(",")),
         "--quiet".to_owned(),

@@ -33,7 +33,8 @@ pub struct Compare {
     /// The etcd to compare with.
     #[arg(long, default_value = "etcd")]
     pub etcd: PathBuf,
-    /// The program with our store; this one if not given.
+    /// The program with our store, or the example `member` of `kijabi-server`; this one if not
+    /// given.
     #[arg(long)]
     pub kijabi: Option<PathBuf>,
     /// Rounds; each starts both anew.

@@ -43,8 +43,10 @@ impl Program {
         Self { name: "etcd", path, first: &[] }
     }
 
+    /// The whole program, or the store alone (the example `member` of `kijabi-server`).
     pub(super) fn kijabi(path: PathBuf) -> Self {
-        Self { name: "kijabi", path, first: &["store"] }
+        let alone = path.file_name().is_some_and(|name| name == "member");
+        Self { name: "kijabi", path, first: if alone { &[] } else { &["store"] } }
     }
 
     /// The first line of what it says of its version.

@@ -1,5 +1,5 @@
 //! `kijabi bench` alone: the same command line without the rest of the program, so that it builds
-//! in a minute.
+//! in a minute (`cargo build --release -p kijabi-benches --bin kijabi-bench`).
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use kijabi_benches::load::{self, Bench};
 
 /// The load generator of `kijabi bench`.
 #[derive(Parser)]
-#[command(name = "bench")]
+#[command(name = "kijabi-bench")]
 struct Line {
     #[command(flatten)]
     bench: Bench,
