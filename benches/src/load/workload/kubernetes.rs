@@ -4,6 +4,7 @@
 //! sent. A newcomer's trap: an API server's watch always asks for previous values and progress,
 //! and its updates are transactions on the revision it knows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub(super) struct Cluster {
     seen: Arc<Seen>,
     /// The revision each resource was listed at.
     listed: Mutex<Vec<i64>>,
+    /// The revisions of the objects of each client.
+    made: Arc<Mutex<BTreeMap<usize, Vec<i64>>>>,
 }
 
 #[derive(Default)]
@@ -66,16 +69,18 @@ impl Cluster {
             clients,
             seen: Arc::default(),
             listed: Mutex::default(),
+            made: Arc::default(),
         }
     }
 
     fn api_server(&self, number: usize) -> ApiServer {
         let resource = number % self.args.resources;
+        let made = self.made.lock().get(&number).cloned();
         ApiServer {
             keys: self.keys.clone(),
             resource,
             prefix: format!("/registry/resource{resource}/namespace{number}/object"),
-            revisions: vec![0; self.objects],
+            revisions: made.unwrap_or_else(|| vec![0; self.objects]),
             sizes: (self.args.object_min, self.args.object_max),
             current: None,
         }
@@ -110,7 +115,8 @@ impl Load for Cluster {
     fn prepare<'a>(&'a self, session: &'a Session) -> BoxFuture<'a, anyhow::Result<()>> {
         async move {
             let creator = |number| -> Box<dyn Client> {
-                Box::new(Creator { server: self.api_server(number), next: 0 })
+                let (server, made) = (self.api_server(number), self.made.clone());
+                Box::new(Creator { number, server, next: 0, made })
             };
             session.finish((0..self.clients).map(creator).collect()).await?;
             for resource in 0..self.args.resources {
@@ -253,17 +259,25 @@ impl Client for ApiServer {
 
 /// Makes all objects of a client.
 struct Creator {
+    number: usize,
     server: ApiServer,
     next: usize,
+    made: Arc<Mutex<BTreeMap<usize, Vec<i64>>>>,
 }
 
 impl Client for Creator {
     fn request(&mut self, rng: &mut SmallRng, messages: &mut Messages<'_>) -> Option<Method> {
         if self.next >= self.server.revisions.len() {
+            let revisions = std::mem::take(&mut self.server.revisions);
+            self.made.lock().insert(self.number, revisions);
             return None;
         }
         self.server.update(self.next, rng, messages);
         self.next += 1;
         Some(Method::Txn)
+    }
+
+    fn message(&mut self, bytes: &[u8], now: Instant) -> Result<Step, String> {
+        self.server.message(bytes, now)
     }
 }
