@@ -1,3 +1,5 @@
+//! Deadlines of leases: what is left of them over renewals, restarts and changes of leader.
+
 use super::clock::STAMP_INTERVAL_MS;
 use super::*;
 use crate::state::MemoryState;
