@@ -243,3 +243,40 @@ fn a_configuration_file_is_enough() {
     assert!(read(&logs[0]).lines().all(|line| line.split('\t').count() >= 4));
     assert_eq!(program.output(), "");
 }
+
+/// Nothing but `ETCD_*`, as systemd units and containers start etcd.
+#[test]
+fn the_environment_is_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let client = format!("http://127.0.0.1:{}", free_port());
+    let peer = format!("http://127.0.0.1:{}", free_port());
+    let mut command = store(&[]);
+    command
+        .env("ETCD_NAME", "from-environment")
+        .env("ETCD_DATA_DIR", dir.path().join("data"))
+        .env("ETCD_LISTEN_CLIENT_URLS", &client)
+        .env("ETCD_ADVERTISE_CLIENT_URLS", &client)
+        .env("ETCD_LISTEN_PEER_URLS", &peer)
+        .env("ETCD_INITIAL_ADVERTISE_PEER_URLS", &peer)
+        .env("ETCD_INITIAL_CLUSTER", format!("from-environment={peer}"))
+        .env("ETCD_MAX_TXN_OPS", "2")
+        .env("ETCD_NOT_A_FLAG", "x");
+    let mut program = Program::start(&mut command, &dir.path().join("log"));
+    wait_until_ready(&program);
+    let etcdctl = |args: &[&str]| {
+        let mut command = Command::new("etcdctl");
+        process::run(command.env("ETCDCTL_API", "3").args(["--endpoints", &client]).args(args))
+    };
+    let list = etcdctl(&["member", "list"]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(list.contains(&format!("started, from-environment, {peer}, {client}")), "{list}");
+    let body = r#"{"success":[{"request_put":{"key":"YQ=="}},{"request_put":{"key":"Yg=="}},
+                   {"request_put":{"key":"Yw=="}}]}"#;
+    let url = format!("{client}/v3/kv/txn");
+    let answer = succeed(Command::new("curl").args(["-s", "-d", body, &url]));
+    assert!(answer.contains("too many operations in txn request"), "{answer}");
+    let unknown = "unrecognized environment variable";
+    assert!(program.output().contains(unknown), "{}", program.output());
+    program.signal("TERM");
+    assert_eq!(program.wait(START_LIMIT), Some(0));
+}
