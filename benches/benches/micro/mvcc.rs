@@ -10,9 +10,9 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use kijabi_base::clock;
 use kijabi_machine::state::MemoryState;
-use kijabi_machine::{LeaseId, Machine, Settings};
+use kijabi_machine::{Machine, Settings};
 use kijabi_proto::command::command::Request;
-use kijabi_proto::command::{Batch, Command};
+use kijabi_proto::command::{Batch, Command, LeaseRenewMany};
 use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use kijabi_proto::etcdserverpb::request_op::Request as Op;
@@ -218,7 +218,9 @@ fn leases(criterion: &mut Criterion) {
     group.bench_function("renew one of 10000", |bencher| {
         bencher.iter(|| {
             id = id % LEASES + 1;
-            store.machine.lease_renew(1, LeaseId(id)).expect("it is there")
+            let lease_ms = store.machine.lease_time_ms(1);
+            let renewed = LeaseRenewMany { ids: vec![id], lease_ms };
+            store.apply(Request::LeaseRenewMany(renewed));
         });
     });
     group.bench_function("look for expired ones among 10000", |bencher| {

@@ -100,8 +100,10 @@ pub(super) fn plan(storage: Storage, members: usize, args: &Compare) -> Vec<Grou
         }
     }
     for group in &mut groups {
-        let wanted =
-            |load: &Load| args.only.as_ref().is_none_or(|only| load.id.contains(only.as_str()));
+        let wanted = |load: &Load| {
+            let contained = |only: &String| load.id.contains(only.as_str());
+            args.only.is_empty() || args.only.iter().any(contained)
+        };
         // What paces a group belongs to it.
         let any = group.loads.iter().any(wanted);
         let paced = group.paced;

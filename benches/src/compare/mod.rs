@@ -61,9 +61,9 @@ pub struct Compare {
     /// Largest number of connections.
     #[arg(long, default_value_t = 1_000)]
     pub conns_max: usize,
-    /// Only loads whose name contains this.
+    /// Only loads whose name contains this; may be given more than once.
     #[arg(long)]
-    pub only: Option<String>,
+    pub only: Vec<String>,
     /// Where the report and its charts are written.
     #[arg(long, default_value = "target/bench")]
     pub out: PathBuf,

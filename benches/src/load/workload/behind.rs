@@ -28,7 +28,8 @@ use crate::load::wire::{Messages, Method};
 
 /// Clients that make the history.
 const WRITERS: u64 = 256;
-/// How long the watchers may take to catch up once the time is over.
+/// How long the watchers may take to catch up once the time is over; then they count as if they
+/// had caught up at this moment.
 const CATCH_UP: Duration = Duration::from_secs(120);
 
 /// The load.
@@ -101,6 +102,12 @@ impl Load for Behind {
             while self.seen.late.load(Ordering::Relaxed) > 0 && clock::now() < until {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
+            // Those who have not caught up took at least as long as this.
+            let began = *self.seen.began.lock();
+            for number in 0..self.seen.late.swap(0, Ordering::Relaxed) {
+                let elapsed = began.map_or(Duration::ZERO, |began| began.elapsed());
+                self.seen.caught_up.record(number as usize, elapsed);
+            }
         }
         .boxed()
     }
@@ -161,7 +168,8 @@ impl Client for Late {
                 if let Some(began) = *self.seen.began.lock() {
                     self.seen.caught_up.record(self.number, now.duration_since(began));
                 }
-                self.seen.late.fetch_sub(1, Ordering::Relaxed);
+                let one_less = |late: u64| late.checked_sub(1);
+                let _ = self.seen.late.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
             }
         }
         Ok(Step::More)
