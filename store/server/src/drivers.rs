@@ -20,6 +20,17 @@ use crate::metrics::Metrics;
 use crate::quota;
 use crate::store::Store;
 
+/// For how long a step of a compaction may keep writes waiting.
+const STEP_LIMIT: Duration = Duration::from_millis(2);
+/// Rows of a step, however slow the machine is.
+const STEP_ROWS_MIN: usize = 64;
+
+/// How many rows the next step may remove if the last one, of `rows`, took so long.
+fn fitting_rows(rows: usize, rows_max: usize, took: Duration) -> usize {
+    let next = if took > STEP_LIMIT { rows / 2 } else { rows + rows / 4 };
+    next.clamp(STEP_ROWS_MIN.min(rows_max), rows_max)
+}
+
 /// Runs due compactions step by step, and says how far they are.
 pub(crate) async fn compact(
     applier: Applier,
@@ -31,10 +42,16 @@ pub(crate) async fn compact(
     let pause = store.config().compaction_pause;
     let rows_max = store.config().compaction_batch_limit;
     let mut begun = clock::now();
+    let mut rows = rows_max;
     loop {
-        match applier.compact_step(rows_max).await {
-            Ok(Some(false)) => tokio::time::sleep(pause).await,
-            Ok(Some(true)) => {
+        match applier.compact_step(rows).await {
+            Ok(Some((false, took))) => {
+                // Short steps with short pauses come as far as long ones with long pauses.
+                let part = u32::try_from(rows_max.div_ceil(rows)).unwrap_or(u32::MAX);
+                tokio::time::sleep(pause / part).await;
+                rows = fitting_rows(rows, rows_max, took);
+            }
+            Ok(Some((true, _))) => {
                 store.metrics().mvcc.compaction_done(begun.elapsed(), clock::wall_ms() as i64);
                 finished.send_replace(store.machine().read().compaction_finished());
                 // The log may be slow or without a leader; the next compaction does not wait.
@@ -142,4 +159,21 @@ pub(crate) fn spawn_all(
     spawn_until("lease-expiry", shutdown.clone(), leases::expire(store.clone()));
     let compaction = compact(applier.clone(), store.clone(), due, finished, fatal);
     spawn_until("compaction", shutdown.clone(), compaction);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_of_a_compaction_get_shorter_until_they_are_short_enough() {
+        let (slow, quick) = (STEP_LIMIT * 2, STEP_LIMIT / 2);
+        assert_eq!(fitting_rows(1_000, 1_000, slow), 500);
+        assert_eq!(fitting_rows(100, 1_000, slow), STEP_ROWS_MIN);
+        assert_eq!(fitting_rows(STEP_ROWS_MIN, 1_000, quick), STEP_ROWS_MIN * 5 / 4);
+        assert_eq!(fitting_rows(1_000, 1_000, quick), 1_000);
+        // An operator may ask for less than the least.
+        assert_eq!(fitting_rows(5, 5, slow), 5);
+        assert_eq!(fitting_rows(1, 1, quick), 1);
+    }
 }

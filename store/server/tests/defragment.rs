@@ -10,7 +10,7 @@ use etcd_client::{Client, CompactionOptions};
 use kijabi_base::tasks;
 use kijabi_server::{Config, Member};
 
-const KEYS: u64 = 500;
+const KEYS: u64 = 200;
 const VALUE_BYTES: usize = 8 << 10;
 
 /// A value that does not get smaller by being packed.
@@ -38,6 +38,8 @@ async fn compacted_revisions_leave_the_disk_while_clients_write() {
     let config = Config {
         data_dir: data.clone(),
         listen_client_urls: vec!["http://127.0.0.1:0".into()],
+        // So that there is a copy for other members, which shares the files.
+        snapshot_entries: 1_000,
         ..Config::default()
     };
     let member = Member::start(config).await.unwrap();

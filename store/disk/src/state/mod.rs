@@ -12,8 +12,8 @@ use bytes::Bytes;
 use kijabi_base::limits;
 use kijabi_machine::state::{StateBatch, StateError, StateOp, StateReader, Table};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
+    DBCompressionType, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 /// The state of one member. Readers and the one writer share it.
@@ -69,6 +69,8 @@ impl State {
         options.set_atomic_flush(true);
         options.set_db_write_buffer_size(limits::STATE_WRITE_BUFFER_BYTES);
         options.set_max_background_jobs(2);
+        // A large file does not wait for the disk as a whole, and the log with it.
+        options.set_bytes_per_sync(limits::STATE_SYNC_BYTES);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(1 << 20);
         options.set_stats_dump_period_sec(0);
@@ -126,8 +128,13 @@ impl State {
 
     /// Rewrites the files without what was deleted. Reads and writes go on meanwhile.
     pub fn compact_files(&self) {
+        let mut options = CompactOptions::default();
+        // Else the usual compactions would wait for this one, files would pile up meanwhile, and
+        // writes would have to wait for both.
+        options.set_exclusive_manual_compaction(false);
+        let everything = None::<&[u8]>;
         for table in Table::ALL {
-            self.db.compact_range_cf(self.family(table), None::<&[u8]>, None::<&[u8]>);
+            self.db.compact_range_cf_opt(self.family(table), everything, everything, &options);
         }
     }
 

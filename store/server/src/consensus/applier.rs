@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::{Stream, TryStreamExt as _};
 use kijabi_base::clock;
@@ -141,15 +142,19 @@ impl Applier {
     }
 
     /// Runs one step of the scheduled compaction, of at most `rows_max` rows. `None` if none is
-    /// due, else whether it is done.
-    pub(crate) async fn compact_step(&self, rows_max: usize) -> Result<Option<bool>, StateError> {
+    /// due, else whether it is done, and for how long others had to wait for it.
+    pub(crate) async fn compact_step(
+        &self,
+        rows_max: usize,
+    ) -> Result<Option<(bool, Duration)>, StateError> {
         let _applying = self.0.applying.lock().await;
         let begun = clock::now();
         let mut machine = self.0.machine.write();
         let Some(step) = machine.compact_step(rows_max) else { return Ok(None) };
         self.state().write(&step.state)?;
-        self.0.hooks.compacted(step.state.ops.len(), begun.elapsed());
-        Ok(Some(step.done))
+        let took = begun.elapsed();
+        self.0.hooks.compacted(step.state.ops.len(), took);
+        Ok(Some((step.done, took)))
     }
 
     /// A copy of the state as it is now, for another member.
@@ -163,6 +168,30 @@ impl Applier {
         let name = format!("copy-{}", kijabi_base::rng::positive_i64());
         let taken = kijabi_base::tasks::blocking(move || home.checkpoint(&state, &name)).await;
         taken.map_err(|error| StateError(error.to_string()))?
+    }
+
+    /// Takes a new copy in place of the one that is kept for other members, if there is one: that
+    /// one holds on to files which nobody else needs any more.
+    pub(crate) async fn renew_snapshot(&self) -> Result<(), StateError> {
+        if self.0.snapshot.lock().is_none() {
+            return Ok(());
+        }
+        let state = self.state();
+        let flushed = kijabi_base::tasks::blocking(move || state.flush()).await;
+        flushed.map_err(|error| StateError(error.to_string()))??;
+        let applying = self.0.applying.lock().await;
+        let (home, state) = (self.0.home.clone(), self.state());
+        let meta = Self::meta(&state).map_err(|error| StateError(error.to_string()))?;
+        let name = format!("copy-{}", kijabi_base::rng::positive_i64());
+        let taken = kijabi_base::tasks::blocking(move || home.checkpoint(&state, &name)).await;
+        drop(applying);
+        let taken = Arc::new(taken.map_err(|error| StateError(error.to_string()))??);
+        let mut kept = self.0.snapshot.lock();
+        // Raft may have taken a newer one meanwhile.
+        if kept.as_ref().is_some_and(|(known, _)| known.last_log_id <= meta.last_log_id) {
+            *kept = Some((meta, taken));
+        }
+        Ok(())
     }
 
     /// Puts another member's state in place of this one's, which is wrong. It must not be older:

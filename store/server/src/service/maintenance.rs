@@ -124,6 +124,7 @@ impl Maintenance for MaintenanceService {
         let done = tasks::blocking(move || state.compact_files()).await;
         metrics.disk.defragmented(begun.elapsed());
         done.map_err(|error| internal(&error))?;
+        self.applier.renew_snapshot().await.map_err(|error| internal(&error))?;
         // Whoever disarms the quota's alarm next finds the new size.
         self.size.measure(&self.applier);
         Ok(Response::new(pb::DefragmentResponse { header: None }))
