@@ -99,8 +99,6 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 pub const DIGESTS_KEPT: usize = 16_384;
 /// RocksDB's block cache in bytes.
 pub const STATE_BLOCK_CACHE_BYTES: usize = 64 << 20;
-/// Bytes of a file of RocksDB's that have not begun their way to the disk.
-pub const STATE_SYNC_BYTES: u64 = 1 << 20;
 /// RocksDB's memtables in bytes, all tables together.
 pub const STATE_WRITE_BUFFER_BYTES: usize = 32 << 20;
 /// Connections open on the client listeners at once.

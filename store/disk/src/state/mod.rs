@@ -16,6 +16,9 @@ use rocksdb::{
     DBCompressionType, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
+/// Bytes of a file that have not begun their way to the disk.
+const SYNC_BYTES: u64 = 1 << 20;
+
 /// The state of one member. Readers and the one writer share it.
 pub struct State {
     db: DB,
@@ -70,7 +73,7 @@ impl State {
         options.set_db_write_buffer_size(limits::STATE_WRITE_BUFFER_BYTES);
         options.set_max_background_jobs(2);
         // A large file does not wait for the disk as a whole, and the log with it.
-        options.set_bytes_per_sync(limits::STATE_SYNC_BYTES);
+        options.set_bytes_per_sync(SYNC_BYTES);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(1 << 20);
         options.set_stats_dump_period_sec(0);

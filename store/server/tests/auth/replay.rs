@@ -1,5 +1,6 @@
 //! A log that was written with auth on, applied again by a member whose state is behind it.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use kijabi_proto::etcdserverpb as pb;
@@ -45,7 +46,7 @@ async fn seen(wire: &Wire, root: &str) -> String {
         let get = pb::AuthUserGetRequest { name: name.clone() };
         let user: pb::AuthUserGetResponse =
             wire.done(&format!("{AUTH}/UserGet"), &get, Some(root)).await;
-        seen += &format!("; {name}: {:?}", user.roles);
+        write!(seen, "; {name}: {:?}", user.roles).unwrap();
     }
     let get = pb::AuthRoleGetRequest { role: "keys".into() };
     let role: pb::AuthRoleGetResponse =
