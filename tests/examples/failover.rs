@@ -50,12 +50,15 @@ async fn fail_over(cluster: &mut Cluster, kill: bool) -> Duration {
         clients.push(cluster.connect(member).await.expect("a member listens"));
     }
     let term = status.raft_term;
-    let ended = clock::now();
-    if kill {
+    let before = clock::now();
+    let ended = if kill {
         cluster.kill(leader);
+        before
     } else {
+        // By a program: its own start is nobody's time without a leader.
         cluster.signal(leader, "TERM");
-    }
+        clock::now()
+    };
     let writers = clients.into_iter().map(|client| write_until(client, term, sender.clone()));
     let writers: Vec<_> = writers.map(|writer| tasks::spawn("writer", writer)).collect();
     let acknowledged = tokio::time::timeout(LIMIT, first.recv()).await;
