@@ -26,6 +26,8 @@ pub const WATCH_STREAM_HANDED_MAX: usize = 4;
 pub const EVENT_RING_REVISIONS_MAX: usize = 65_536;
 /// Bytes of events kept in memory for them.
 pub const EVENT_RING_BYTES_MAX: usize = 32 << 20;
+/// Watch streams that the apply loop itself tells of an event; more are told by a task of its own.
+pub const WATCH_FAN_OUT_INLINE_MAX: usize = 16;
 /// Revisions read from disk for one round of a watcher that is behind.
 pub const WATCH_CATCH_UP_REVISIONS_MAX: usize = 1_000;
 /// Bytes of events after which a round of a watcher that is behind begins no further revision.

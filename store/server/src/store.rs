@@ -78,6 +78,7 @@ struct Inner {
     barriers: mpsc::Sender<BarrierWaiter>,
     renewals: mpsc::Sender<Renewal>,
     standing: watch::Receiver<Standing>,
+    applied: watch::Receiver<u64>,
     compacted: watch::Receiver<i64>,
     started: Instant,
     carrier: Carrier,
@@ -98,6 +99,7 @@ pub(crate) struct StoreParts {
     pub(crate) barriers: mpsc::Sender<BarrierWaiter>,
     pub(crate) renewals: mpsc::Sender<Renewal>,
     pub(crate) standing: watch::Receiver<Standing>,
+    pub(crate) applied: watch::Receiver<u64>,
     pub(crate) compacted: watch::Receiver<i64>,
     pub(crate) started: Instant,
     pub(crate) carrier: Carrier,
@@ -119,6 +121,7 @@ impl Store {
             barriers,
             renewals,
             standing,
+            applied,
             compacted,
             started,
             carrier,
@@ -137,6 +140,7 @@ impl Store {
             barriers,
             renewals,
             standing,
+            applied,
             compacted,
             started,
             carrier,
@@ -271,9 +275,14 @@ impl Store {
         *self.0.standing.borrow()
     }
 
-    /// Follows [`Store::standing`]: changes of leader, term and indexes.
+    /// Follows [`Store::standing`]: changes of leader and term, not of the indexes.
     pub(crate) fn watch_standing(&self) -> watch::Receiver<Standing> {
         self.0.standing.clone()
+    }
+
+    /// Follows the last index applied here.
+    pub(crate) fn watch_applied(&self) -> watch::Receiver<u64> {
+        self.0.applied.clone()
     }
 
     /// Whether this member leads as far as it knows; [`Store::read_barrier`] confirms it.

@@ -115,15 +115,7 @@ impl Mvcc {
         let overlay = HashMap::new();
         let event_bytes_max = EVENT_PREVIOUS_BYTES_MAX;
         let event_bytes_left = event_bytes_max;
-        Ok(Self {
-            state,
-            index,
-            revision,
-            compaction,
-            overlay,
-            event_bytes_max,
-            event_bytes_left,
-        })
+        Ok(Self { state, index, revision, compaction, overlay, event_bytes_max, event_bytes_left })
     }
 
     /// The current revision.

@@ -131,8 +131,8 @@ impl Cluster {
 
     /// A client may look for what it was just told on this member.
     async fn await_applied(&self, index: u64, limit: Duration) {
-        let mut standing = self.0.store.watch_standing();
-        let applied = standing.wait_for(|standing| standing.applied_index >= index);
+        let mut applied = self.0.store.watch_applied();
+        let applied = applied.wait_for(|applied| *applied >= index);
         let _ = tokio::time::timeout(limit, applied).await;
     }
 }

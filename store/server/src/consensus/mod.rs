@@ -189,6 +189,9 @@ fn is_learner(seen: &openraft::RaftMetrics<TypeConfig>, member_id: u64) -> bool 
     peer.is_none_or(|peer| peer.learner)
 }
 
+/// Between two looks at what changes with each entry. Another leader or term is seen at once.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
 /// Keeps `standing` current, telling `changed` the old and the new one, and calls `led` when this
 /// member begins or ceases to lead. Ends with Raft; an end that nobody asked for stops the member.
 pub(crate) async fn observe(
@@ -199,11 +202,11 @@ pub(crate) async fn observe(
     changed: impl Fn(Standing, Standing),
     fatal: Fatal,
 ) {
-    let mut metrics = raft.metrics();
+    let (mut metrics, mut servers) = (raft.metrics(), raft.server_metrics());
     // Raft names a new leader a moment before it has been heard of.
     let mut heard = liveness.contact.watch();
     let mut leadership = Leadership::default();
-    let mut leads_since = None;
+    let (mut leads_since, mut ended) = (None, false);
     loop {
         let (now, leading, alone, running) = {
             let seen = metrics.borrow_watched();
@@ -225,18 +228,35 @@ pub(crate) async fn observe(
         if let Some(leads) = leadership.changed(leading) {
             led(leads);
         }
-        let before = standing.send_replace(now);
+        let mut before = now;
+        standing.send_if_modified(|standing| {
+            before = std::mem::replace(standing, now);
+            // Who follows it waits for another leader, not for each entry.
+            (before.leader, before.term, before.is_learner)
+                != (now.leader, now.term, now.is_learner)
+        });
         changed(before, now);
         if let Err(error) = running {
             // A shutdown that was asked for has dropped the receiver of this by then.
             return fatal.stop(error.to_string());
         }
+        if ended {
+            return;
+        }
+        // What changes with each entry is not looked at each time.
+        tokio::select! {
+            // After the end, one more look tells why.
+            seen = servers.changed() => {
+                ended = seen.is_err();
+                continue;
+            }
+            () = tokio::time::sleep(BETWEEN_LOOKS) => {}
+        }
         // Silence is no change: it has to be looked for, unless there is nobody to hear.
         let silence = tokio::time::sleep(liveness.interval);
         tokio::select! {
-            seen = metrics.changed() => if seen.is_err() {
-                return;
-            },
+            seen = metrics.changed() => ended = seen.is_err(),
+            seen = servers.changed() => ended = seen.is_err(),
             Ok(()) = heard.changed() => {}
             () = silence, if !alone => {}
         }

@@ -81,7 +81,7 @@ fn run_store(
     halt: &Shutdown,
     fatal: &Fatal,
 ) -> (Store, DatabaseSize) {
-    let Opened { config, identity, raft, machine, applier, hooks, metrics, .. } = opened;
+    let Opened { config, identity, raft, machine, applier, hooks, hub, metrics, .. } = opened;
     let (proposals, proposal_queue) = propose::queue();
     let (barriers, barrier_queue) = barrier::queue();
     let (renewals, renewal_queue) = leases::queue();
@@ -97,6 +97,7 @@ fn run_store(
         barriers,
         renewals,
         standing: standing.subscribe(),
+        applied: hooks.watch_applied(),
         compacted: compacted.subscribe(),
         started: opened.started,
         carrier: carrier.clone(),
@@ -115,6 +116,7 @@ fn run_store(
     };
     let observer = observe(&store, raft, liveness, standing, metrics, fatal);
     tasks::spawn_until("standing", halt.clone(), observer);
+    tasks::spawn_until("watch-fan-out", halt.clone(), Arc::clone(hub).keep_telling());
     let size = DatabaseSize::new(hooks.written_bytes(), Arc::clone(metrics));
     size.measure(applier);
     let measuring = size.clone().keep_measuring(applier.clone());

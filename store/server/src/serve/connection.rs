@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::authority::Lenient;
 use super::calm::Calm;
+use super::gather::{Counted, Gather, Streams};
 use super::listener::Peer;
 use super::tls::{self, Handshakes, PeerIdentity, ServerTls};
 use super::{Arrival, Service};
@@ -61,15 +62,19 @@ async fn speak<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let builder = builder(&service);
+    let (builder, streams) = (builder(&service), Streams::default());
+    let stream = Calm::new(Gather::new(stream, streams.clone()));
     let answer = hyper::service::service_fn(move |mut request: http::Request<_>| {
         if let Some(identity) = &identity {
             request.extensions_mut().insert(identity.clone());
         }
-        let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.answer(request, arrival).await) }
+        let (service, stream) = (Arc::clone(&service), streams.open());
+        async move {
+            let response = service.answer(request, arrival).await;
+            Ok::<_, Infallible>(response.map(|body| Counted::new(body, stream)))
+        }
     });
-    let stream = TokioIo::new(Lenient::new(Calm::new(stream)));
+    let stream = TokioIo::new(Lenient::new(stream));
     let serving = builder.serve_connection_with_upgrades(stream, answer);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
@@ -101,6 +106,8 @@ fn builder(service: &Service) -> auto::Builder<TokioExecutor> {
         .max_pending_accept_reset_streams(H2_PENDING_RESETS_MAX)
         .max_local_error_reset_streams(H2_RESETS_BY_ERROR_MAX)
         .max_send_buf_size(H2_SEND_BUFFER_BYTES)
+        // Nobody reads it from gRPC, and it would be made anew for each answer.
+        .auto_date_header(false)
         .keep_alive_interval(pings.then_some(keep_alive.interval))
         .keep_alive_timeout(keep_alive.timeout);
     builder

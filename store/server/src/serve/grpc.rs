@@ -14,7 +14,7 @@ use kijabi_base::clock;
 use kijabi_base::limits::GRPC_OVERHEAD_BYTES;
 use kijabi_proto::etcdserverpb::auth_server::AuthServer;
 use kijabi_proto::etcdserverpb::cluster_server::ClusterServer;
-use kijabi_proto::etcdserverpb::kv_server::KvServer;
+use kijabi_proto::etcdserverpb::kv_server::{Kv as _, KvServer};
 use kijabi_proto::etcdserverpb::lease_server::LeaseServer;
 use kijabi_proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use kijabi_proto::etcdserverpb::watch_server::WatchServer;
@@ -26,11 +26,12 @@ use tonic::{Code, Status};
 use tower::Service as _;
 
 use super::counted::{self, Received, Sent};
-use super::refusal;
+use super::{refusal, unary};
 use crate::cluster::Cluster;
 use crate::consensus::Applier;
 use crate::drivers::DatabaseSize;
 use crate::metrics::Metrics;
+use crate::metrics::rpc::Call;
 use crate::service;
 use crate::service::auth::AuthService;
 use crate::service::cluster::ClusterService;
@@ -48,6 +49,8 @@ use crate::watch::Hub;
 /// All services. Cloning shares.
 #[derive(Clone)]
 pub(crate) struct Grpc {
+    /// The service behind `kv`, for the calls that there are most of.
+    plain: Arc<KvService>,
     kv: KvServer<KvService>,
     watch: WatchServer<WatchService>,
     lease: LeaseServer<LeaseService>,
@@ -58,8 +61,19 @@ pub(crate) struct Grpc {
     election: ElectionServer<ElectionService>,
     health: HealthServer<HealthService>,
     metrics: Arc<Metrics>,
+    /// The largest message taken.
+    bytes_max: usize,
     /// How long a unary request may take before it is logged.
     slow: Duration,
+}
+
+/// The calls that are answered without tonic (`unary.rs`).
+#[derive(Clone, Copy)]
+enum Plain {
+    Range,
+    Put,
+    DeleteRange,
+    Txn,
 }
 
 impl Grpc {
@@ -77,8 +91,10 @@ impl Grpc {
         let maintenance = MaintenanceService::new(store(), applier, size);
         let health = HealthService::new(store().shutdown().clone());
         let recipe = Recipe::new(store(), Arc::clone(&hub));
+        let plain = Arc::new(KvService::new(store()));
         Self {
-            kv: KvServer::new(KvService::new(store())).max_decoding_message_size(bytes_max),
+            kv: KvServer::from_arc(Arc::clone(&plain)).max_decoding_message_size(bytes_max),
+            plain,
             watch: WatchServer::new(WatchService::new(store(), hub))
                 .max_decoding_message_size(bytes_max),
             lease: LeaseServer::new(LeaseService::new(store()))
@@ -92,6 +108,7 @@ impl Grpc {
                 .max_decoding_message_size(bytes_max),
             health: HealthServer::new(health),
             metrics,
+            bytes_max,
             slow,
         }
     }
@@ -116,6 +133,11 @@ impl Grpc {
         let Some(mut call) = self.metrics.rpc.begin(request.uri().path(), version) else {
             return self.dispatch(request.map(Body::new)).await;
         };
+        if let Some(plain) = Plain::of(request.uri().path())
+            && unary::takes(request.headers())
+        {
+            return self.answer_plain(plain, request, call).await;
+        }
         let method = Arc::clone(call.method());
         let request = request.map(|body| Body::new(Received::new(body, method)));
         // Cloning shares the path's bytes.
@@ -127,6 +149,24 @@ impl Grpc {
             return response;
         }
         response.map(|body| Body::new(Sent::new(body, call)))
+    }
+
+    async fn answer_plain<B>(&self, plain: Plain, request: Request<B>, call: Call) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (kv, bytes_max, begun) = (&*self.plain, self.bytes_max, clock::now());
+        let response = match plain {
+            Plain::Range => unary::answer(request, call, bytes_max, |r| kv.range(r)).await,
+            Plain::Put => unary::answer(request, call, bytes_max, |r| kv.put(r)).await,
+            Plain::DeleteRange => {
+                unary::answer(request, call, bytes_max, |r| kv.delete_range(r)).await
+            }
+            Plain::Txn => unary::answer(request, call, bytes_max, |r| kv.txn(r)).await,
+        };
+        self.warn_if_slow(plain.path(), begun.elapsed());
+        response
     }
 
     /// etcd's line for a unary request that took long (`--warning-unary-request-duration`).
@@ -157,6 +197,25 @@ impl Grpc {
         };
         let answered = service::complete(answered.unwrap_or_else(|never| match never {}));
         refusal::translate(path, answered)
+    }
+}
+
+// === impl Plain ===
+
+impl Plain {
+    const ALL: [Self; 4] = [Self::Range, Self::Put, Self::DeleteRange, Self::Txn];
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Range => "/etcdserverpb.KV/Range",
+            Self::Put => "/etcdserverpb.KV/Put",
+            Self::DeleteRange => "/etcdserverpb.KV/DeleteRange",
+            Self::Txn => "/etcdserverpb.KV/Txn",
+        }
+    }
+
+    fn of(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|plain| plain.path() == path)
     }
 }
 

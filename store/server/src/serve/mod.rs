@@ -11,12 +11,14 @@ mod clients;
 mod connection;
 mod counted;
 pub(crate) mod gateway;
+mod gather;
 mod grpc;
 mod health;
 mod http;
 mod listener;
 mod refusal;
 mod tls;
+mod unary;
 
 pub(crate) use clients::Clients;
 pub(crate) use grpc::Grpc;

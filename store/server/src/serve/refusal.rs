@@ -4,6 +4,8 @@
 //! the transport's own texts are matched here, so a new version of it needs a look; the tests over
 //! the wire notice.
 
+use std::fmt::Display;
+
 use http::Response;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -22,6 +24,16 @@ pub(crate) fn translate(path: &str, response: Response<Body>) -> Response<Body> 
     }
 }
 
+/// The same for a refusal that has not become an answer yet.
+pub(super) fn reword(path: &str, status: Status) -> Status {
+    translation(path, &status).unwrap_or(status)
+}
+
+/// grpc-go's words for a message of `found` bytes.
+pub(super) fn too_large(found: impl Display, limit: impl Display) -> String {
+    format!("grpc: received message larger than max ({found} vs. {limit})")
+}
+
 fn translation(path: &str, status: &Status) -> Option<Status> {
     let text = status.message();
     match status.code() {
@@ -31,9 +43,7 @@ fn translation(path: &str, status: &Status) -> Option<Status> {
         }
         Code::OutOfRange if text.contains("decoded message length too large") => {
             let text = match numbers(text)[..] {
-                [found, limit] => {
-                    format!("grpc: received message larger than max ({found} vs. {limit})")
-                }
+                [found, limit] => too_large(found, limit),
                 _ => text.to_owned(),
             };
             Some(Status::resource_exhausted(text))

@@ -15,7 +15,7 @@ pub(crate) mod lease;
 pub(crate) mod lock;
 pub(crate) mod maintenance;
 mod range;
-pub(crate) use range::complete;
+pub(crate) use range::{complete, streamed};
 pub(crate) mod recipe;
 mod snapshot;
 pub(crate) mod watch;

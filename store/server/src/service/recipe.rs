@@ -30,7 +30,7 @@ use super::lease::LeaseService;
 use crate::limits::LOCK_WAITERS_MAX;
 use crate::status::EtcdError;
 use crate::store::Store;
-use crate::watch::{Coverage, Hub};
+use crate::watch::Hub;
 
 /// The TTL of a lease that is granted to a caller who names none.
 const SESSION_TTL_SECONDS: i64 = 60;
@@ -273,6 +273,8 @@ impl Candidate {
         let full = |_| Status::from(EtcdError::TooManyRequests);
         let _slot = Arc::clone(&recipe.waiters).try_acquire_owned().map_err(full)?;
         let registration = recipe.hub.register();
+        registration.cover(KeyRange::One(&self.key));
+        let mut waits_for: Option<Bytes> = None;
         loop {
             let older = pb::RangeRequest {
                 sort_order: SortOrder::Descend.into(),
@@ -281,10 +283,10 @@ impl Candidate {
             };
             let older = recipe.range(&self.caller, older).await?;
             let Some(before) = older.kvs.into_iter().next() else { return Ok(()) };
-            let mut coverage = Coverage::default();
-            coverage.add(KeyRange::of(&self.key, b""));
-            coverage.add(KeyRange::of(&before.key, b""));
-            registration.replace_coverage(coverage);
+            registration.cover(KeyRange::One(&before.key));
+            if let Some(gone) = waits_for.replace(before.key.clone()) {
+                registration.uncover(KeyRange::One(&gone));
+            }
             // What happened before the hub was told of the key is seen in the machine: an event
             // is published after its state is visible.
             if !self.there_is(&before.key, before.create_revision) {

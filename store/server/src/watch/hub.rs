@@ -1,50 +1,66 @@
 //! Where applied revisions are published once, and every stream picks up what it watches.
 //!
-//! Owns: the ring of recent revisions and which stream watches which keys. Must not know: sockets,
-//! watch ids. A newcomer's trap: a stream is told only of the first revision it may have missed;
+//! Owns: the ring of recent revisions, and telling each stream of what it watches. Must not know:
+//! sockets, watch ids. A newcomer's trap: a stream is told only of the first revision it may have missed;
 //! everything before that and after its last visit holds nothing for it, so it never looks at it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kijabi_base::check;
 use kijabi_base::limits::{
-    EVENT_RING_BYTES_MAX, EVENT_RING_REVISIONS_MAX, WATCH_HISTORY_READS_MAX,
+    EVENT_RING_BYTES_MAX, EVENT_RING_REVISIONS_MAX, WATCH_FAN_OUT_INLINE_MAX,
+    WATCH_HISTORY_READS_MAX,
 };
-use kijabi_machine::RevisionEvents;
+use kijabi_machine::{KeyRange, RevisionEvents};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
-use super::coverage::Coverage;
+use super::interest::{Interest, Stream, Wanted};
 use super::tally::Tally;
 use crate::store::EventSink;
 
 /// The hub. The apply loop publishes into it and never waits for a stream.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    inner: Mutex<Inner>,
+    /// Locked before the ring if both are.
+    streams: Mutex<Streams>,
+    /// How many are registered.
+    stream_count: AtomicUsize,
+    ring: Mutex<Ring>,
+    /// Something was published that the streams have not been told of.
+    untold: Notify,
     /// Taken by each reading of history.
     readings: Arc<Semaphore>,
     /// How many watch.
     tally: Arc<Tally>,
 }
 
+/// The recent revisions.
 #[derive(Debug)]
-struct Inner {
+struct Ring {
     /// The last revision that was published.
     published: i64,
-    ring: VecDeque<Arc<RevisionEvents>>,
-    ring_bytes: usize,
-    streams: BTreeMap<u64, Registered>,
-    next_stream: u64,
+    revisions: VecDeque<Arc<RevisionEvents>>,
+    bytes: usize,
+}
+
+/// Who watches.
+#[derive(Debug)]
+struct Streams {
+    /// The last revision that the streams were told of.
+    told: i64,
+    interest: Interest,
+    registered: BTreeMap<u64, Registered>,
+    next_id: u64,
 }
 
 #[derive(Debug)]
 struct Registered {
-    coverage: Coverage,
-    /// The first revision with something for this stream that it has not picked up.
-    missed_from: Option<i64>,
-    wake: Arc<Notify>,
+    stream: Arc<Stream>,
+    /// How many of its watches want the same.
+    wanted: HashMap<Wanted, usize>,
 }
 
 /// A stream's place in the hub; leaving it ends the registration.
@@ -52,7 +68,7 @@ struct Registered {
 pub(crate) struct Registration {
     hub: Arc<Hub>,
     id: u64,
-    wake: Arc<Notify>,
+    stream: Arc<Stream>,
 }
 
 /// What a stream finds when it looks.
@@ -71,29 +87,44 @@ pub(crate) struct Pickup {
 impl Hub {
     /// A hub of a store that stands at `revision`.
     pub(crate) fn new(revision: i64) -> Arc<Self> {
-        let inner = Mutex::new(Inner {
-            published: revision,
-            ring: VecDeque::new(),
-            ring_bytes: 0,
-            streams: BTreeMap::new(),
-            next_stream: 0,
-        });
-        let readings = Arc::new(Semaphore::new(WATCH_HISTORY_READS_MAX));
-        Arc::new(Self { inner, readings, tally: Arc::default() })
+        let ring = Ring { published: revision, revisions: VecDeque::new(), bytes: 0 };
+        let streams = Streams {
+            told: revision,
+            interest: Interest::default(),
+            registered: BTreeMap::new(),
+            next_id: 0,
+        };
+        Arc::new(Self {
+            streams: Mutex::new(streams),
+            stream_count: AtomicUsize::new(0),
+            ring: Mutex::new(ring),
+            untold: Notify::new(),
+            readings: Arc::new(Semaphore::new(WATCH_HISTORY_READS_MAX)),
+            tally: Arc::default(),
+        })
+    }
+
+    /// Tells the streams what is published, for as long as it runs: telling very many takes longer
+    /// than the apply loop may.
+    pub(crate) async fn keep_telling(self: Arc<Self>) {
+        loop {
+            self.untold.notified().await;
+            self.streams.lock().tell(&self.ring);
+        }
     }
 
     /// The machine was replaced by one that stands at `revision` (an installed snapshot): what
     /// happened in between was never published, so every stream reads it from history.
     pub(crate) fn reset(&self, revision: i64) {
-        let mut inner = self.inner.lock();
-        inner.ring.clear();
-        inner.ring_bytes = 0;
-        let missed = inner.published + 1;
-        inner.published = inner.published.max(revision);
-        for stream in inner.streams.values_mut() {
-            stream.missed_from.get_or_insert(missed);
-            stream.wake.notify_one();
+        let mut streams = self.streams.lock();
+        {
+            let mut ring = self.ring.lock();
+            ring.revisions.clear();
+            ring.bytes = 0;
+            ring.published = ring.published.max(revision);
         }
+        streams.tell_all();
+        streams.told = streams.told.max(revision);
     }
 
     /// How many watch.
@@ -108,36 +139,43 @@ impl Hub {
 
     /// The last revision that was published.
     pub(crate) fn published(&self) -> i64 {
-        self.inner.lock().published
+        self.ring.lock().published
     }
 
     /// Registers a stream that watches nothing yet.
     pub(crate) fn register(self: &Arc<Self>) -> Registration {
-        let mut inner = self.inner.lock();
-        let id = inner.next_stream;
-        inner.next_stream += 1;
-        let wake = Arc::new(Notify::new());
-        let registered = Registered {
-            coverage: Coverage::default(),
-            missed_from: None,
-            wake: Arc::clone(&wake),
-        };
-        inner.streams.insert(id, registered);
-        Registration { hub: Arc::clone(self), id, wake }
+        let mut streams = self.streams.lock();
+        streams.tell(&self.ring);
+        let id = streams.next_id;
+        streams.next_id += 1;
+        let stream = Arc::<Stream>::default();
+        let registered = Registered { stream: Arc::clone(&stream), wanted: HashMap::new() };
+        streams.registered.insert(id, registered);
+        self.stream_count.store(streams.registered.len(), Ordering::Release);
+        Registration { hub: Arc::clone(self), id, stream }
     }
 }
 
 impl EventSink for Hub {
     fn publish(&self, events: &[Arc<RevisionEvents>]) {
-        let mut inner = self.inner.lock();
-        for revision in events {
-            inner.push(revision);
+        {
+            let mut ring = self.ring.lock();
+            for revision in events {
+                ring.push(revision);
+            }
+            ring.trim();
         }
-        inner.trim();
+        // Whoever registers after this look finds the revisions published.
+        match self.stream_count.load(Ordering::Acquire) {
+            // Whoever comes first brings it up to date.
+            0 => {}
+            few if few <= WATCH_FAN_OUT_INLINE_MAX => self.streams.lock().tell(&self.ring),
+            _ => self.untold.notify_one(),
+        }
     }
 }
 
-impl Inner {
+impl Ring {
     fn push(&mut self, revision: &Arc<RevisionEvents>) {
         check!(
             Watch1,
@@ -147,42 +185,65 @@ impl Inner {
             self.published
         );
         self.published = revision.revision;
-        self.ring_bytes += bytes(revision);
-        self.ring.push_back(Arc::clone(revision));
-        for stream in self.streams.values_mut() {
-            if stream.missed_from.is_some() {
-                continue; // It has been woken and will see this one too.
-            }
-            let touched = revision
-                .events
-                .iter()
-                .filter_map(|event| event.kv.as_ref())
-                .any(|kv| stream.coverage.contains(&kv.key));
-            if touched {
-                stream.missed_from = Some(revision.revision);
-                stream.wake.notify_one();
-            }
-        }
+        self.bytes += bytes(revision);
+        self.revisions.push_back(Arc::clone(revision));
     }
 
     /// Keeps the ring within its bounds; a single revision may exceed them while it is the last.
     fn trim(&mut self) {
-        while self.ring.len() > EVENT_RING_REVISIONS_MAX
-            || (self.ring_bytes > EVENT_RING_BYTES_MAX && self.ring.len() > 1)
+        while self.revisions.len() > EVENT_RING_REVISIONS_MAX
+            || (self.bytes > EVENT_RING_BYTES_MAX && self.revisions.len() > 1)
         {
-            let Some(oldest) = self.ring.pop_front() else { break };
-            self.ring_bytes -= bytes(&oldest);
+            let Some(oldest) = self.revisions.pop_front() else { break };
+            self.bytes -= bytes(&oldest);
         }
     }
 
-    /// At most `max` revisions of the ring from `from` on; `None` if the ring begins later.
+    /// At most `max` revisions from `from` on; `None` if the ring begins later.
     fn recent(&self, from: i64, max: usize) -> Option<Vec<Arc<RevisionEvents>>> {
         if from > self.published {
             return Some(Vec::new());
         }
-        let first = self.ring.front()?.revision;
+        let first = self.revisions.front()?.revision;
         let skip = usize::try_from(from.checked_sub(first)?).ok()?;
-        Some(self.ring.iter().skip(skip).take(max).cloned().collect())
+        let until = skip.saturating_add(max).min(self.revisions.len());
+        Some(self.revisions.range(skip.min(until)..until).cloned().collect())
+    }
+}
+
+impl Streams {
+    /// Tells whoever watches it what was published since the last time.
+    fn tell(&mut self, ring: &Mutex<Ring>) {
+        let (revisions, published) = {
+            let ring = ring.lock();
+            if ring.published == self.told {
+                return;
+            }
+            if self.registered.is_empty() {
+                self.told = ring.published;
+                return;
+            }
+            (ring.recent(self.told + 1, usize::MAX), ring.published)
+        };
+        match revisions {
+            Some(revisions) => {
+                self.interest.begin_pass();
+                for revision in &revisions {
+                    for kv in revision.events.iter().filter_map(|event| event.kv.as_ref()) {
+                        self.interest.tell(&kv.key, revision.revision);
+                    }
+                }
+            }
+            // So late that the ring has lost it.
+            None => self.tell_all(),
+        }
+        self.told = published;
+    }
+
+    /// Tells every stream that it may have missed something.
+    fn tell_all(&mut self) {
+        let missed = self.told + 1;
+        self.registered.values().for_each(|registered| registered.stream.tell(missed));
     }
 }
 
@@ -203,43 +264,60 @@ fn bytes(revision: &RevisionEvents) -> usize {
 
 impl Registration {
     /// Adds keys to what wakes this stream. Every revision after the one returned does so; that
-    /// one and those before it do not.
-    pub(crate) fn cover(&self, range: kijabi_machine::KeyRange<'_>) -> i64 {
-        let mut inner = self.hub.inner.lock();
-        if let Some(stream) = inner.streams.get_mut(&self.id) {
-            stream.coverage.add(range);
+    /// one and those before it need not.
+    pub(crate) fn cover(&self, range: KeyRange<'_>) -> i64 {
+        let mut streams = self.hub.streams.lock();
+        let streams = &mut *streams;
+        streams.tell(&self.hub.ring);
+        if let Some(wanted) = Wanted::of(range)
+            && let Some(registered) = streams.registered.get_mut(&self.id)
+        {
+            let count = registered.wanted.entry(wanted.clone()).or_default();
+            *count += 1;
+            if *count == 1 {
+                streams.interest.add(wanted, self.id, &self.stream);
+            }
         }
-        inner.published
+        streams.told
     }
 
-    /// Replaces what wakes this stream, after watchers have left.
-    pub(crate) fn replace_coverage(&self, coverage: Coverage) {
-        if let Some(stream) = self.hub.inner.lock().streams.get_mut(&self.id) {
-            stream.coverage = coverage;
+    /// Takes keys back that were added.
+    pub(crate) fn uncover(&self, range: KeyRange<'_>) {
+        let mut streams = self.hub.streams.lock();
+        let streams = &mut *streams;
+        if let Some(wanted) = Wanted::of(range)
+            && let Some(registered) = streams.registered.get_mut(&self.id)
+            && let Some(count) = registered.wanted.get_mut(&wanted)
+        {
+            *count -= 1;
+            if *count == 0 {
+                registered.wanted.remove(&wanted);
+                streams.interest.remove(&wanted, self.id);
+            }
         }
     }
 
     /// Resolves when there may be something to pick up.
     pub(crate) async fn woken(&self) {
-        self.wake.notified().await;
+        self.stream.woken().await;
     }
 
     /// Takes at most `max` revisions, from the first one that was missed.
     pub(crate) fn pick_up(&self, max: usize) -> Pickup {
-        let mut inner = self.hub.inner.lock();
-        let upto = inner.published;
-        let missed = inner.streams.get_mut(&self.id).and_then(|stream| stream.missed_from.take());
-        let Some(from) = missed else {
+        let mut streams = self.hub.streams.lock();
+        streams.tell(&self.hub.ring);
+        let upto = streams.told;
+        let Some(from) = self.stream.take_missed() else {
             return Pickup { revisions: Vec::new(), lost_from: None, upto, more: false };
         };
-        let Some(revisions) = inner.recent(from, max) else {
+        let max = max.min(usize::try_from(upto + 1 - from).unwrap_or(0));
+        let Some(revisions) = self.hub.ring.lock().recent(from, max) else {
             return Pickup { revisions: Vec::new(), lost_from: Some(from), upto, more: false };
         };
         let last = revisions.last().map_or(upto, |revision| revision.revision);
         let more = last < upto;
-        if let (true, Some(stream)) = (more, inner.streams.get_mut(&self.id)) {
-            stream.missed_from = Some(last + 1);
-            self.wake.notify_one();
+        if more {
+            self.stream.tell(last + 1);
         }
         Pickup { revisions, lost_from: None, upto: last, more }
     }
@@ -247,20 +325,27 @@ impl Registration {
     /// At most `max` revisions from `from` on out of the ring, and the last revision published;
     /// `None` if the ring begins later.
     pub(crate) fn recent(&self, from: i64, max: usize) -> (Option<Vec<Arc<RevisionEvents>>>, i64) {
-        let inner = self.hub.inner.lock();
-        (inner.recent(from, max), inner.published)
+        let ring = self.hub.ring.lock();
+        (ring.recent(from, max), ring.published)
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.hub.inner.lock().streams.remove(&self.id);
+        let mut streams = self.hub.streams.lock();
+        let streams = &mut *streams;
+        let left = streams.registered.remove(&self.id);
+        self.hub.stream_count.store(streams.registered.len(), Ordering::Release);
+        if let Some(registered) = left {
+            for wanted in registered.wanted.keys() {
+                streams.interest.remove(wanted, self.id);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use kijabi_machine::KeyRange;
     use kijabi_proto::mvccpb::{Event, KeyValue};
 
     use super::*;
@@ -323,6 +408,6 @@ mod tests {
         let stream = hub.register();
         assert!(stream.recent(2, 1).0.is_none());
         assert_eq!(stream.recent(last, 5).0.unwrap().len(), 1);
-        assert!(hub.inner.lock().ring.len() <= EVENT_RING_REVISIONS_MAX);
+        assert!(hub.ring.lock().revisions.len() <= EVENT_RING_REVISIONS_MAX);
     }
 }

@@ -8,6 +8,7 @@ mod asker;
 mod catch_up;
 mod coverage;
 mod hub;
+mod interest;
 mod respond;
 mod session;
 mod stream;

@@ -53,8 +53,6 @@ pub(super) struct Session {
     next_id: i64,
     /// Whether some watch may be behind; spares the look at all of them.
     any_behind: bool,
-    /// Watches that left since the coverage was made.
-    left: usize,
     /// Live watches have been given everything up to here.
     position: i64,
     outbox: VecDeque<WatchResponse>,
@@ -73,7 +71,6 @@ impl Session {
             watchers: BTreeMap::new(),
             next_id: 0,
             any_behind: false,
-            left: 0,
             position,
             outbox: VecDeque::new(),
             outbox_bytes: 0,
@@ -203,14 +200,10 @@ impl Session {
         self.next_id - 1
     }
 
-    /// Narrows what wakes this stream, once most of what did has left.
+    /// What only this watch wanted does not wake the stream any more.
     fn after_leaving(&mut self, watcher: &Watcher) {
         self.share.previous(-i64::from(watcher.wants_previous()));
-        self.left += 1;
-        if self.left > self.watchers.len() {
-            self.left = 0;
-            self.registration.replace_coverage(coverage(self.watchers.values()));
-        }
+        self.registration.uncover(watcher.range());
     }
 
     // === live events ===

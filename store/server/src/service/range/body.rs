@@ -36,11 +36,14 @@ impl Held {
     }
 }
 
+/// The body that an answer's service meant it to have, if that is not the message's.
+pub(crate) fn streamed(extensions: &mut http::Extensions) -> Option<Body> {
+    extensions.remove::<Streamed>()?.0.lock().take()
+}
+
 /// Gives an answer the body that its service meant it to have.
 pub(crate) fn complete(mut response: http::Response<Body>) -> http::Response<Body> {
-    if let Some(streamed) = response.extensions_mut().remove::<Streamed>()
-        && let Some(body) = streamed.0.lock().take()
-    {
+    if let Some(body) = streamed(response.extensions_mut()) {
         return response.map(|_| body);
     }
     match response.extensions_mut().remove::<Held>() {

@@ -32,8 +32,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Response;
 use tonic::body::Body;
 
-pub(crate) use body::complete;
 use body::{Held, Streamed};
+pub(crate) use body::{complete, streamed};
 use large::Sink;
 use turns::Turns;
 

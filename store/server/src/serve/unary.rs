@@ -1,0 +1,205 @@
+//! Calls with one message in and one message out.
+//!
+//! Owns: gRPC's framing for the calls that there are most of, each in one buffer. Must not know:
+//! what they ask. A newcomer's trap: what is out of the ordinary, such as a compressed message,
+//! takes the way of all other calls through tonic; both ways must say the same.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use prost::Message;
+use tonic::body::Body;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+
+use super::counted::Sent;
+use super::refusal;
+use crate::metrics::rpc::{Call, MethodMetrics};
+use crate::service;
+
+/// Bytes before a message: whether it is compressed, and its length.
+const PREFIX_BYTES: usize = 5;
+
+/// Whether the call can be answered here.
+pub(super) fn takes(headers: &HeaderMap) -> bool {
+    headers.get("grpc-encoding").is_none_or(|encoding| encoding == "identity")
+}
+
+/// Answers one call with `serve`.
+pub(super) async fn answer<B, Q, A, F>(
+    request: Request<B>,
+    mut call: Call,
+    bytes_max: usize,
+    serve: impl FnOnce(tonic::Request<Q>) -> F,
+) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    Q: Message + Default,
+    A: Message,
+    F: Future<Output = Result<tonic::Response<A>, Status>>,
+{
+    let (head, body) = request.into_parts();
+    let asked = receive(body, bytes_max, call.method()).await.and_then(|message| {
+        let decoded = Q::decode(message);
+        decoded.map_err(|error| refusal::reword(head.uri.path(), decode_failed(&error)))
+    });
+    let answered = match asked {
+        Ok(message) => {
+            let metadata = MetadataMap::from_headers(head.headers);
+            serve(tonic::Request::from_parts(metadata, head.extensions, message)).await
+        }
+        Err(status) => Err(status),
+    };
+    match answered {
+        Ok(response) => respond(response, call),
+        Err(status) => {
+            call.end(status.code());
+            status.into_http()
+        }
+    }
+}
+
+fn decode_failed(error: &prost::DecodeError) -> Status {
+    Status::internal(error.to_string())
+}
+
+/// Reads the message and the end of the request.
+async fn receive<B>(mut body: B, bytes_max: usize, method: &MethodMetrics) -> Result<Bytes, Status>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut read = Bytes::new();
+    let mut message = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::from_error(error.into()))?;
+        // Trailers say nothing, and there is only one message.
+        let Ok(data) = frame.into_data() else { continue };
+        if message.is_some() {
+            continue;
+        }
+        read = joined(read, data);
+        message = whole(&mut read, bytes_max)?;
+        if message.is_some() && body.is_end_stream() {
+            break;
+        }
+    }
+    let message = message.ok_or_else(|| {
+        let empty = read.is_empty();
+        let why =
+            if empty { "Missing request message." } else { "Unexpected EOF decoding stream." };
+        Status::internal(why)
+    })?;
+    method.received(1, message.len() as u64);
+    Ok(message)
+}
+
+/// In most cases the first piece is all there is, and nothing is copied.
+fn joined(read: Bytes, more: Bytes) -> Bytes {
+    if read.is_empty() {
+        return more;
+    }
+    let mut joined = match read.try_into_mut() {
+        Ok(read) => read,
+        Err(read) => BytesMut::from(read),
+    };
+    joined.extend_from_slice(&more);
+    joined.freeze()
+}
+
+/// The message, if it is there as a whole.
+fn whole(read: &mut Bytes, bytes_max: usize) -> Result<Option<Bytes>, Status> {
+    let Some(mut prefix) = read.get(..PREFIX_BYTES) else { return Ok(None) };
+    match prefix.get_u8() {
+        0 => {}
+        1 => {
+            return Err(Status::internal(
+                "protocol error: received message with compressed-flag but no grpc-encoding was \
+                 specified",
+            ));
+        }
+        flag => {
+            return Err(Status::internal(format!(
+                "protocol error: received message with invalid compression flag: {flag} (valid \
+                 flags are 0 and 1), while sending request"
+            )));
+        }
+    }
+    let length = prefix.get_u32() as usize;
+    if length > bytes_max {
+        return Err(Status::resource_exhausted(refusal::too_large(length, bytes_max)));
+    }
+    if read.len() < PREFIX_BYTES + length {
+        return Ok(None);
+    }
+    Ok(Some(read.slice(PREFIX_BYTES..PREFIX_BYTES + length)))
+}
+
+fn respond<A: Message>(response: tonic::Response<A>, call: Call) -> Response<Body> {
+    let (metadata, message, mut extensions) = response.into_parts();
+    let body = match service::streamed(&mut extensions) {
+        Some(body) => Body::new(Sent::new(body, call)),
+        None => Body::new(Answer { message: Some(framed(&message)), ended: false, call }),
+    };
+    let mut response = Response::new(body);
+    *response.headers_mut() = metadata.into_headers();
+    let grpc = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    *response.extensions_mut() = extensions;
+    service::complete(response)
+}
+
+/// A message and what stands before it, in one buffer.
+fn framed(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + length);
+    frame.put_u8(0);
+    // Differs from etcd: nothing here makes an answer of 4 GiB; large ranges are bounded.
+    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    message.encode_raw(&mut frame);
+    frame.freeze()
+}
+
+/// The body of an answer: the message, then the status.
+struct Answer {
+    message: Option<Bytes>,
+    ended: bool,
+    call: Call,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        if let Some(message) = this.message.take() {
+            this.call.method().sent(1, (message.len() - PREFIX_BYTES) as u64);
+            return Poll::Ready(Some(Ok(Frame::data(message))));
+        }
+        if std::mem::replace(&mut this.ended, true) {
+            return Poll::Ready(None);
+        }
+        this.call.end(Code::Ok);
+        let mut status = HeaderMap::with_capacity(1);
+        status.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+        Poll::Ready(Some(Ok(Frame::trailers(status))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
