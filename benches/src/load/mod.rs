@@ -61,6 +61,7 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Report> {
     let meters = server::Meters::new(pids, common.endpoints.clone());
     let before = meters.read().await;
     workload.prepare(&session).await.context("preparing the load")?;
+    meters.settle().await;
     let shown = !common.json && !common.quiet && std::io::stderr().is_terminal();
     let outcome = driver::run(common, &session, &workload, &meters, shown).await?;
     let extra = workload.extra(&before, &outcome.usage);

@@ -12,6 +12,12 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+/// How often and for how long a server is looked at that should come to rest, and of how many
+/// cores it may still use.
+const SETTLE_LOOKS: usize = 50;
+const SETTLE_EACH: Duration = Duration::from_millis(200);
+const SETTLE_CORES: f64 = 0.2;
+
 /// Counters of all servers together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Usage {
@@ -76,6 +82,24 @@ impl Meters {
             usage.fsyncs += self.fsyncs(endpoint).await.unwrap_or(0);
         }
         usage
+    }
+
+    /// Waits until the servers have done what preparing a load has left them to do, but not for
+    /// ever: both programs collect and compact for a while after their key space was filled.
+    pub(super) async fn settle(&self) {
+        let used = || self.pids.iter().map(|pid| cpu_s(*pid)).sum::<f64>();
+        let mut before = used();
+        for _ in 0..SETTLE_LOOKS {
+            if self.pids.is_empty() {
+                return;
+            }
+            tokio::time::sleep(SETTLE_EACH).await;
+            let now = used();
+            if now - before < SETTLE_EACH.as_secs_f64() * SETTLE_CORES {
+                return;
+            }
+            before = now;
+        }
     }
 
     async fn fsyncs(&self, endpoint: &str) -> Option<u64> {
