@@ -104,10 +104,22 @@ pub(super) fn plan(storage: Storage, members: usize, args: &Compare) -> Vec<Grou
             let contained = |only: &String| load.id.contains(only.as_str());
             args.only.is_empty() || args.only.iter().any(contained)
         };
-        // What paces a group belongs to it.
+        // What paces a group belongs to it, and so does what fills the store for the others.
         let any = group.loads.iter().any(wanted);
         let paced = group.paced;
-        group.loads.retain(|load| wanted(load) || any && paced && load.id == PEAK);
+        let needs = |load: &Load| match &load.measure {
+            Measure::Load(line) => line.contains("--filled"),
+            Measure::Recovery => true,
+            Measure::LeaderLoss => false,
+        };
+        let fills = |load: &Load| match &load.measure {
+            Measure::Load(line) => line.starts_with("range") && !line.contains("--filled"),
+            _ => false,
+        };
+        let any_needs = group.loads.iter().any(|load| wanted(load) && needs(load));
+        group.loads.retain(|load| {
+            wanted(load) || any && paced && load.id == PEAK || any_needs && fills(load)
+        });
     }
     groups.retain(|group| !group.loads.is_empty());
     groups
@@ -406,5 +418,10 @@ mod tests {
         let groups = plan(Storage::Tmpfs, 1, &args);
         assert_eq!(groups.len(), 1);
         assert_eq!(groups[0].loads[0].id, PEAK);
+        let only = "--only=SIGKILL to serving with 10000 keys";
+        let args = Own::try_parse_from(["compare", only]).unwrap().compare;
+        let groups = plan(Storage::Tmpfs, 1, &args);
+        let names: Vec<&str> = groups[0].loads.iter().map(|load| &load.id[..]).collect();
+        assert_eq!(names, ["memory with 10000 keys", "SIGKILL to serving with 10000 keys"]);
     }
 }
