@@ -52,7 +52,8 @@ pub struct LogEntry {
     pub data: Bytes,
 }
 
-/// Called once a write is durable, or has failed. Runs on the writer's thread: it must not block.
+/// Called once a write is durable, or has failed. Runs on the writer's thread, or inside of
+/// [`Wal::append`] if the disk is quick: it must neither block nor call the log.
 pub type Callback = Box<dyn FnOnce(Result<(), WalError>) + Send>;
 
 /// Called after each sync with the bytes written and the time the sync took.
@@ -88,7 +89,8 @@ pub struct Wal(Arc<Handle>);
 
 struct Handle {
     shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Arc<Mutex<Writer>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the callers and the writer share.
@@ -105,6 +107,10 @@ struct Inner {
     jobs: Vec<Job>,
     /// Jobs that somebody waits for; the others are written along with them.
     urgent: usize,
+    /// Whether somebody writes; nobody else does then.
+    writing: bool,
+    /// Syncs in a row that took next to no time.
+    quick_syncs: u32,
     closed: bool,
     failed: Option<Arc<str>>,
 }
@@ -127,17 +133,26 @@ impl Wal {
                 memory,
                 jobs: Vec::new(),
                 urgent: 0,
+                writing: false,
+                quick_syncs: 0,
                 closed: false,
                 failed: None,
             }),
             wake: Condvar::new(),
         });
         let writer = Writer::new(Arc::clone(&shared), segments, offset, written);
-        let writer = std::thread::Builder::new()
+        let writer = Arc::new(Mutex::new(writer));
+        let (jobs, writes) = (Arc::clone(&shared), Arc::clone(&writer));
+        let thread = std::thread::Builder::new()
             .name("raft-log".into())
-            .spawn(move || writer.run())
+            .spawn(move || {
+                while let Some(batch) = jobs.take_jobs() {
+                    writes.lock().turn(batch);
+                    jobs.end_turn();
+                }
+            })
             .map_err(|error| WalError::io(dir, error))?;
-        Ok(Self(Arc::new(Handle { shared, writer: Mutex::new(Some(writer)) })))
+        Ok(Self(Arc::new(Handle { shared, writer, thread: Mutex::new(Some(thread)) })))
     }
 
     /// Adds entries at the end. They are readable when this returns, and durable when `durable` is
@@ -159,7 +174,16 @@ impl Wal {
             job.bytes += bytes;
             job.records.push(Record::Entry(entry));
         }
-        self.0.shared.submit(&mut inner, Job { durable: Some(durable), ..job });
+        inner.jobs.push(Job { durable: Some(durable), ..job });
+        inner.urgent += 1;
+        if !inner.is_to_be_written_at_once() {
+            self.0.shared.wake.notify_one();
+            return Ok(());
+        }
+        let batch = inner.take_batch();
+        drop(inner);
+        self.0.writer.lock().turn(batch);
+        self.0.shared.end_turn();
         Ok(())
     }
 
@@ -253,9 +277,9 @@ impl Handle {
     fn close(&self) {
         self.shared.inner.lock().closed = true;
         self.shared.wake.notify_one();
-        let writer = self.writer.lock().take();
-        if let Some(writer) = writer
-            && writer.join().is_err()
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
         {
             tracing::error!("the raft log's writer panicked");
         }
@@ -302,25 +326,29 @@ impl Shared {
     /// the log is closed and everything is written.
     fn take_jobs(&self) -> Option<Vec<Job>> {
         let mut inner = self.inner.lock();
-        while inner.urgent == 0 && !inner.closed {
+        while inner.writing || (inner.urgent == 0 && !inner.closed) {
             self.wake.wait(&mut inner);
         }
-        if inner.jobs.is_empty() {
+        if inner.jobs.is_empty() || inner.failed.is_some() {
             return None;
         }
-        let mut bytes = 0;
-        let count = inner
-            .jobs
-            .iter()
-            .take_while(|job| {
-                let fits = bytes == 0 || bytes + job.bytes <= limits::LOG_WRITE_BATCH_BYTES_MAX;
-                bytes += job.bytes;
-                fits
-            })
-            .count();
-        let jobs: Vec<Job> = inner.jobs.drain(..count).collect();
-        inner.urgent -= jobs.iter().filter(|job| job.durable.is_some()).count();
-        Some(jobs)
+        Some(inner.take_batch())
+    }
+
+    /// Lets the next one write.
+    fn end_turn(&self) {
+        let mut inner = self.inner.lock();
+        inner.writing = false;
+        if inner.urgent > 0 || inner.closed {
+            self.wake.notify_one();
+        }
+    }
+
+    /// A sync took this long.
+    fn synced(&self, took: Duration) {
+        let mut inner = self.inner.lock();
+        let quick = took <= QUICK_SYNC;
+        inner.quick_syncs = if quick { inner.quick_syncs.saturating_add(1) } else { 0 };
     }
 
     fn is_idle(&self) -> bool {
@@ -369,6 +397,41 @@ impl Shared {
         }
     }
 }
+
+// === impl Inner ===
+
+impl Inner {
+    /// Whether the caller writes by itself what it has just added: nobody else does, and the disk is
+    /// so quick that telling the writer's thread would take longer.
+    fn is_to_be_written_at_once(&self) -> bool {
+        !self.writing
+            && self.urgent == 1
+            && self.quick_syncs >= QUICK_SYNCS_MIN
+            && self.jobs.iter().map(|job| job.bytes).sum::<usize>() <= AT_ONCE_BYTES_MAX
+    }
+
+    /// Takes what is waiting, up to a batch's size, to be written by whoever calls.
+    fn take_batch(&mut self) -> Vec<Job> {
+        let mut bytes = 0;
+        let fitting = self.jobs.iter().take_while(|job| {
+            let fits = bytes == 0 || bytes + job.bytes <= limits::LOG_WRITE_BATCH_BYTES_MAX;
+            bytes += job.bytes;
+            fits
+        });
+        let count = fitting.count();
+        let batch: Vec<Job> = self.jobs.drain(..count).collect();
+        self.urgent -= batch.iter().filter(|job| job.durable.is_some()).count();
+        self.writing = true;
+        batch
+    }
+}
+
+/// A sync that takes no longer costs less than waking a thread twice.
+const QUICK_SYNC: Duration = Duration::from_micros(50);
+/// So many of them in a row, and the disk is believed to be quick; one that is slower ends it.
+const QUICK_SYNCS_MIN: u32 = 64;
+/// More bytes go to the writer's thread, however quick the disk is.
+const AT_ONCE_BYTES_MAX: usize = 64 << 10;
 
 impl Job {
     fn of(record: Record, durable: Option<Callback>) -> Self {

@@ -1,4 +1,4 @@
-//! The one thread that writes the Raft log.
+//! Writing the Raft log: on a thread of its own, or on the caller's while the disk is quick.
 //!
 //! Owns: group commit, rotation, removal of purged segments. Must not know: what entries hold. A
 //! newcomer's trap: there is no timer. While one sync runs, requests collect; the next batch is
@@ -34,11 +34,14 @@ pub(crate) struct Writer {
     buffer: Vec<u8>,
 }
 
-impl Drop for Writer {
+/// Ends the log if whoever writes panics.
+struct Panics<'a>(&'a Shared);
+
+impl Drop for Panics<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let error = WalError::Failed("the raft log's writer panicked".into());
-            self.shared.fail(&error, Vec::new());
+            self.0.fail(&error, Vec::new());
         }
     }
 }
@@ -55,27 +58,26 @@ impl Writer {
         Self { shared, segments, offset, durable: offset, written, buffer: Vec::new() }
     }
 
-    /// Runs until the log is closed or a write fails.
-    pub(crate) fn run(mut self) {
-        while let Some(mut jobs) = self.shared.take_jobs() {
-            if let Err(error) = self.write_batch(&mut jobs) {
-                tracing::error!(%error, "the raft log cannot be written; the member must stop");
-                // After a failed sync nobody knows what is on disk, and a second sync may lie
-                // about it: never try again.
-                self.shared.fail(&error, jobs);
-                return;
+    /// Writes a batch and answers those who wait for it. A write that fails ends the log.
+    pub(crate) fn turn(&mut self, mut jobs: Vec<Job>) {
+        let shared = Arc::clone(&self.shared);
+        let _ends = Panics(&shared);
+        if let Err(error) = self.write_batch(&mut jobs) {
+            tracing::error!(%error, "the raft log cannot be written; the member must stop");
+            // After a failed sync nobody knows what is on disk, and a second sync may lie
+            // about it: never try again.
+            self.shared.fail(&error, jobs);
+            return;
+        }
+        // Invariant (WAL-1): answered only now, after the sync.
+        for job in jobs {
+            if let Some(durable) = job.durable {
+                durable(Ok(()));
             }
-            // Invariant (WAL-1): answered only now, after the sync.
-            for job in jobs {
-                if let Some(durable) = job.durable {
-                    durable(Ok(()));
-                }
-            }
-            if let Err(error) = self.after_batch() {
-                tracing::error!(%error, "the raft log cannot be written; the member must stop");
-                self.shared.fail(&error, Vec::new());
-                return;
-            }
+        }
+        if let Err(error) = self.after_batch() {
+            tracing::error!(%error, "the raft log cannot be written; the member must stop");
+            self.shared.fail(&error, Vec::new());
         }
     }
 
@@ -130,7 +132,9 @@ impl Writer {
         let started = kijabi_base::clock::now();
         segment.file.sync_data().map_err(|error| WalError::io(&segment.path, error))?;
         self.durable = self.offset;
-        (self.shared.options.on_sync)(self.buffer.len(), started.elapsed());
+        let took = started.elapsed();
+        self.shared.synced(took);
+        (self.shared.options.on_sync)(self.buffer.len(), took);
         Ok(())
     }
 
