@@ -20,6 +20,9 @@ pub(super) struct Stream {
     wake: Notify,
 }
 
+/// Those of ranges with one first key, by the range's end.
+type ByEnd = HashMap<Option<Box<[u8]>>, Watching>;
+
 /// The streams that watch each key.
 #[derive(Debug, Default)]
 pub(super) struct Interest {
@@ -27,7 +30,7 @@ pub(super) struct Interest {
     /// By the length of the prefix.
     prefixes: BTreeMap<usize, HashMap<Box<[u8]>, Watching>>,
     /// By the first key, then by the end.
-    ranges: BTreeMap<Box<[u8]>, HashMap<Option<Box<[u8]>>, Watching>>,
+    ranges: BTreeMap<Box<[u8]>, ByEnd>,
     pass: u64,
 }
 
