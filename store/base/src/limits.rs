@@ -20,8 +20,6 @@ pub const BATCH_BYTES_MAX: usize = 1 << 20;
 pub const WATCH_STREAM_QUEUE_MAX: usize = 128;
 /// Bytes of responses queued for one watch stream.
 pub const WATCH_STREAM_BYTES_MAX: usize = 4 << 20;
-/// Responses of one watch stream handed to the transport before it has taken them.
-pub const WATCH_STREAM_HANDED_MAX: usize = 4;
 /// Revisions whose events are kept in memory for watchers that are nearly up to date.
 pub const EVENT_RING_REVISIONS_MAX: usize = 65_536;
 /// Bytes of events kept in memory for them.

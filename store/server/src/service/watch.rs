@@ -6,18 +6,15 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
-use kijabi_base::limits::{GRPC_OVERHEAD_BYTES, WATCH_STREAM_HANDED_MAX};
-use kijabi_base::tasks;
+use kijabi_base::limits::GRPC_OVERHEAD_BYTES;
 use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::watch_server::Watch;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::guard::{Learner, admit, requires_leader, reword};
 use crate::access::Credentials;
 use crate::store::Store;
-use crate::watch::{Asker, Hub, Source, Terms, run};
+use crate::watch::{Asker, Hub, Responses, Source, Terms, open};
 
 /// The service.
 pub(crate) struct WatchService {
@@ -54,7 +51,7 @@ impl WatchService {
 
 #[tonic::async_trait]
 impl Watch for WatchService {
-    type WatchStream = ReceiverStream<Result<pb::WatchResponse, Status>>;
+    type WatchStream = Responses;
 
     async fn watch(
         &self,
@@ -63,10 +60,7 @@ impl Watch for WatchService {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
         let terms =
             self.terms(requires_leader(request.metadata()), Credentials::of(&self.store, &request));
-        let (responses, receiver) = mpsc::channel(WATCH_STREAM_HANDED_MAX);
         let requests = request.into_inner().map_err(reword);
-        let stream = run(self.source.clone(), terms, requests, responses);
-        tasks::spawn("watch stream", stream);
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(open(self.source.clone(), terms, requests)))
     }
 }

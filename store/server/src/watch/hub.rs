@@ -109,7 +109,19 @@ impl Hub {
     pub(crate) async fn keep_telling(self: Arc<Self>) {
         loop {
             self.untold.notified().await;
-            self.streams.lock().tell(&self.ring);
+            let asleep = {
+                let mut streams = self.streams.lock();
+                streams.tell(&self.ring);
+                streams.interest.take_asleep()
+            };
+            // Others, such as the next write, must not have to wait until all have had their turn.
+            // What is published meanwhile is told when this round is over, all of it at once.
+            for some in asleep.chunks(WATCH_FAN_OUT_INLINE_MAX) {
+                for stream in some {
+                    stream.wake();
+                }
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -125,6 +137,24 @@ impl Hub {
         }
         streams.tell_all();
         streams.told = streams.told.max(revision);
+        self.wake(&mut streams);
+    }
+
+    /// Wakes those who were told, or leaves that to [`Hub::keep_telling`] if they are many.
+    fn wake(&self, streams: &mut Streams) {
+        match streams.interest.asleep.len() {
+            0 => {}
+            few if few <= WATCH_FAN_OUT_INLINE_MAX => {
+                streams.interest.take_asleep().iter().for_each(|stream| stream.wake());
+            }
+            _ => self.untold.notify_one(),
+        }
+    }
+
+    /// Tells the streams what they have not been told yet.
+    fn catch_up(&self, streams: &mut Streams) {
+        streams.tell(&self.ring);
+        self.wake(streams);
     }
 
     /// How many watch.
@@ -145,7 +175,7 @@ impl Hub {
     /// Registers a stream that watches nothing yet.
     pub(crate) fn register(self: &Arc<Self>) -> Registration {
         let mut streams = self.streams.lock();
-        streams.tell(&self.ring);
+        self.catch_up(&mut streams);
         let id = streams.next_id;
         streams.next_id += 1;
         let stream = Arc::<Stream>::default();
@@ -169,7 +199,7 @@ impl EventSink for Hub {
         match self.stream_count.load(Ordering::Acquire) {
             // Whoever comes first brings it up to date.
             0 => {}
-            few if few <= WATCH_FAN_OUT_INLINE_MAX => self.streams.lock().tell(&self.ring),
+            few if few <= WATCH_FAN_OUT_INLINE_MAX => self.catch_up(&mut self.streams.lock()),
             _ => self.untold.notify_one(),
         }
     }
@@ -243,7 +273,8 @@ impl Streams {
     /// Tells every stream that it may have missed something.
     fn tell_all(&mut self) {
         let missed = self.told + 1;
-        self.registered.values().for_each(|registered| registered.stream.tell(missed));
+        let all = self.registered.values().map(|registered| &registered.stream);
+        self.interest.asleep.extend(all.filter(|stream| stream.tell(missed)).cloned());
     }
 }
 
@@ -268,7 +299,7 @@ impl Registration {
     pub(crate) fn cover(&self, range: KeyRange<'_>) -> i64 {
         let mut streams = self.hub.streams.lock();
         let streams = &mut *streams;
-        streams.tell(&self.hub.ring);
+        self.hub.catch_up(streams);
         if let Some(wanted) = Wanted::of(range)
             && let Some(registered) = streams.registered.get_mut(&self.id)
         {
@@ -305,7 +336,7 @@ impl Registration {
     /// Takes at most `max` revisions, from the first one that was missed.
     pub(crate) fn pick_up(&self, max: usize) -> Pickup {
         let mut streams = self.hub.streams.lock();
-        streams.tell(&self.hub.ring);
+        self.hub.catch_up(&mut streams);
         let upto = streams.told;
         let Some(from) = self.stream.take_missed() else {
             return Pickup { revisions: Vec::new(), lost_from: None, upto, more: false };
@@ -318,6 +349,7 @@ impl Registration {
         let more = last < upto;
         if more {
             self.stream.tell(last + 1);
+            self.stream.wake();
         }
         Pickup { revisions, lost_from: None, upto: last, more }
     }

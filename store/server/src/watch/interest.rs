@@ -32,6 +32,8 @@ pub(super) struct Interest {
     /// By the first key, then by the end.
     ranges: BTreeMap<Box<[u8]>, ByEnd>,
     pass: u64,
+    /// Those who were told and are still to be woken.
+    pub(super) asleep: Vec<Arc<Stream>>,
 }
 
 /// A range of keys as it is looked up.
@@ -53,13 +55,19 @@ struct Watching {
 // === impl Stream ===
 
 impl Stream {
-    /// There is something for it at `revision`, unless it was told of an earlier one.
-    pub(super) fn tell(&self, revision: i64) {
+    /// There is something for it at `revision`, unless it was told of an earlier one. Returns
+    /// whether it is to be woken.
+    pub(super) fn tell(&self, revision: i64) -> bool {
         // Only whoever holds the hub's lock changes it.
-        if self.missed_from.load(Ordering::Relaxed) == 0 {
+        let news = self.missed_from.load(Ordering::Relaxed) == 0;
+        if news {
             self.missed_from.store(revision, Ordering::Relaxed);
-            self.wake.notify_one();
         }
+        news
+    }
+
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Takes what it was told.
@@ -146,14 +154,14 @@ impl Interest {
     /// Tells those who watch `key` of its change at `revision`. Whoever was told of one in this
     /// pass will see this one, too.
     pub(super) fn tell(&mut self, key: &[u8], revision: i64) {
-        let pass = self.pass;
+        let (pass, asleep) = (self.pass, &mut self.asleep);
         if let Some(watching) = self.keys.get_mut(key) {
-            watching.tell(pass, revision);
+            watching.tell(pass, revision, asleep);
         }
         for (length, prefixes) in &mut self.prefixes {
             let Some(prefix) = key.get(..*length) else { break };
             if let Some(watching) = prefixes.get_mut(prefix) {
-                watching.tell(pass, revision);
+                watching.tell(pass, revision, asleep);
             }
         }
         let begun = (Bound::Unbounded, Bound::Included(key));
@@ -161,10 +169,16 @@ impl Interest {
             for (_, watching) in ends.iter_mut().filter(|(end, watching)| {
                 watching.told != pass && end.as_ref().is_none_or(|end| key < &end[..])
             }) {
-                watching.tell(pass, revision);
+                watching.tell(pass, revision, asleep);
             }
         }
     }
+
+    /// Those who were told and are to be woken, which is up to the caller from here on.
+    pub(super) fn take_asleep(&mut self) -> Vec<Arc<Stream>> {
+        std::mem::take(&mut self.asleep)
+    }
+
 }
 
 fn remove<K: std::hash::Hash + Eq>(all: &mut HashMap<K, Watching>, key: &K, id: u64) {
@@ -177,10 +191,10 @@ fn remove<K: std::hash::Hash + Eq>(all: &mut HashMap<K, Watching>, key: &K, id: 
 }
 
 impl Watching {
-    fn tell(&mut self, pass: u64, revision: i64) {
+    fn tell(&mut self, pass: u64, revision: i64, asleep: &mut Vec<Arc<Stream>>) {
         if self.told != pass {
             self.told = pass;
-            self.streams.values().for_each(|stream| stream.tell(revision));
+            asleep.extend(self.streams.values().filter(|stream| stream.tell(revision)).cloned());
         }
     }
 }

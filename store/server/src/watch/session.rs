@@ -5,13 +5,10 @@
 //! only; it joins the live ones in the moment its position passes the stream's.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kijabi_base::limits::{
-    WATCH_CATCH_UP_BYTES_MAX, WATCH_CATCH_UP_REVISIONS_MAX, WATCH_STREAM_BYTES_MAX,
-    WATCH_STREAM_QUEUE_MAX,
-};
+use kijabi_base::limits::{WATCH_CATCH_UP_BYTES_MAX, WATCH_CATCH_UP_REVISIONS_MAX};
 use kijabi_machine::state::StateError;
 use kijabi_machine::{Caller, Machine, RevisionEvents};
 use kijabi_proto::etcdserverpb::watch_request::RequestUnion;
@@ -23,6 +20,7 @@ use tokio::task::JoinHandle;
 use super::catch_up::{self, Round, Wanted};
 use super::coverage::Coverage;
 use super::hub::{Hub, Registration};
+use super::outbox::Outbox;
 use super::respond;
 use super::tally::Share;
 use super::watcher::Watcher;
@@ -55,8 +53,7 @@ pub(super) struct Session {
     any_behind: bool,
     /// Live watches have been given everything up to here.
     position: i64,
-    outbox: VecDeque<WatchResponse>,
-    outbox_bytes: usize,
+    outbox: Outbox,
     share: Share,
 }
 
@@ -72,32 +69,23 @@ impl Session {
             next_id: 0,
             any_behind: false,
             position,
-            outbox: VecDeque::new(),
-            outbox_bytes: 0,
+            outbox: Outbox::default(),
             share,
         }
     }
 
     /// Whether more responses may be made; if not, the client must read first.
     pub(super) fn has_room(&self) -> bool {
-        self.outbox.len() < WATCH_STREAM_QUEUE_MAX && self.outbox_bytes < WATCH_STREAM_BYTES_MAX
+        self.outbox.has_room()
     }
 
-    /// Whether there is something to send.
-    pub(super) fn has_output(&self) -> bool {
-        !self.outbox.is_empty()
+    /// What is to be sent.
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
-    /// The next response to send.
-    pub(super) fn next_output(&mut self) -> Option<WatchResponse> {
-        let response = self.outbox.pop_front()?;
-        self.outbox_bytes -= response.encoded_len();
-        Some(response)
-    }
-
-    fn send(&mut self, response: WatchResponse) {
-        self.outbox_bytes += response.encoded_len();
-        self.outbox.push_back(response);
+    fn send(&self, response: WatchResponse) {
+        self.outbox.push(response);
     }
 
     fn header(&self, revision: i64) -> ResponseHeader {

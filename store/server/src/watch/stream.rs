@@ -4,7 +4,8 @@
 //! the client does not read, nothing but its disconnection is listened to; the hub goes on without
 //! the stream, which catches up from history later.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -12,11 +13,12 @@ use kijabi_base::tasks::Shutdown;
 use kijabi_base::{clock, rng};
 use kijabi_machine::state::StateError;
 use kijabi_proto::etcdserverpb::{WatchRequest, WatchResponse};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tonic::Status;
 
 use super::asker::Asker;
 use super::catch_up::Round;
+use super::outbox::Outbox;
 use super::session::{Reading, Session, Source};
 use crate::status::EtcdError;
 use crate::store::Standing;
@@ -35,31 +37,60 @@ pub(crate) struct Terms {
     pub(crate) asker: Asker,
 }
 
-/// Runs a stream to its end.
-pub(crate) async fn run(
+/// The responses of a stream. The stream runs while they are taken, and ends with them: an event
+/// needs one task to run and not two, and a client that takes nothing costs nothing.
+pub(crate) struct Responses {
+    /// `None` once the stream has ended.
+    running: Option<Pin<Box<dyn Future<Output = Option<Status>> + Send>>>,
+    outbox: Outbox,
+    /// Why it ended, after everything else was said.
+    end: Option<Status>,
+}
+
+/// Opens a stream.
+pub(crate) fn open(
     source: Source,
     terms: Terms,
-    requests: impl Stream<Item = Result<WatchRequest, Status>> + Send + Unpin,
-    responses: mpsc::Sender<Result<WatchResponse, Status>>,
-) {
-    let end = serve(source, terms, requests, &responses).await;
-    if let Some(status) = end {
-        // If the client is not reading, the closed channel tells it enough.
-        let _ = responses.try_send(Err(status));
+    requests: impl Stream<Item = Result<WatchRequest, Status>> + Send + Unpin + 'static,
+) -> Responses {
+    let session = Session::new(source);
+    let outbox = session.outbox().clone();
+    let running = serve(session, terms, requests);
+    Responses { running: Some(Box::pin(running)), outbox, end: None }
+}
+
+impl Stream for Responses {
+    type Item = Result<WatchResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let Some(response) = this.outbox.pop() {
+            return Poll::Ready(Some(Ok(response)));
+        }
+        if let Some(running) = &mut this.running
+            && let Poll::Ready(end) = running.as_mut().poll(context)
+        {
+            this.end = end;
+            this.running = None;
+        }
+        match (this.outbox.pop(), &this.running) {
+            (Some(response), _) => Poll::Ready(Some(Ok(response))),
+            (None, Some(_)) => Poll::Pending,
+            (None, None) => Poll::Ready(this.end.take().map(Err)),
+        }
     }
 }
 
 async fn serve(
-    source: Source,
+    mut session: Session,
     terms: Terms,
     mut requests: impl Stream<Item = Result<WatchRequest, Status>> + Send + Unpin,
-    responses: &mpsc::Sender<Result<WatchResponse, Status>>,
 ) -> Option<Status> {
-    let mut session = Session::new(source);
     let mut reading: Option<Reading> = None;
     let mut requests_open = true;
     let period = progress_period(terms.progress_interval);
     let mut ticker = tokio::time::interval_at(clock::now() + period, period);
+    let mut stopped = pin!(terms.shutdown.wait());
     let mut leaderless = pin!(leaderless(terms.standing, terms.leader_grace));
     loop {
         if reading.is_none() {
@@ -67,15 +98,8 @@ async fn serve(
         }
         let room = session.has_room();
         tokio::select! {
-            () = terms.shutdown.wait() => return Some(EtcdError::Stopped.into()),
+            () = &mut stopped => return Some(EtcdError::Stopped.into()),
             () = &mut leaderless => return Some(EtcdError::NoLeader.into()),
-            permit = responses.reserve(), if session.has_output() => {
-                let (Ok(permit), Some(response)) = (permit, session.next_output()) else {
-                    return None;
-                };
-                permit.send(Ok(response));
-            }
-            () = responses.closed() => return None,
             round = finished(&mut reading) => match round {
                 Some(round) => session.finish_round(&round),
                 None => return Some(EtcdError::Stopped.into()),

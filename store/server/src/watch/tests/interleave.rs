@@ -69,7 +69,7 @@ async fn interleave(steps: Vec<Step>) {
             }
             Step::Progress => session.handle(&Ok(Caller::Member), progress()),
         }
-        while let Some(response) = session.next_output() {
+        while let Some(response) = session.outbox().pop() {
             sent.push(response);
         }
     }
@@ -82,7 +82,7 @@ async fn interleave(steps: Vec<Step>) {
             session.finish_round(&task.await.unwrap().unwrap());
         }
         let before = sent.len();
-        while let Some(response) = session.next_output() {
+        while let Some(response) = session.outbox().pop() {
             sent.push(response);
         }
         if sent.len() == before {

@@ -121,7 +121,7 @@ pub(super) async fn settle(session: &mut Session) -> Vec<String> {
             session.finish_round(&round);
         }
         let mut progressed = !all_taken;
-        while let Some(response) = session.next_output() {
+        while let Some(response) = session.outbox().pop() {
             sent.push(show(&response));
             progressed = true;
         }

@@ -189,7 +189,7 @@ async fn large_answers_are_split_for_those_who_allow_it() {
     }
     session.pick_up();
     let mut fragments = Vec::new();
-    while let Some(response) = session.next_output() {
+    while let Some(response) = session.outbox().pop() {
         fragments.push((response.watch_id, response.fragment, response.events.len()));
     }
     let expected = [(0, false, 0), (1, false, 0), (0, true, 1), (0, false, 1), (1, false, 2)];

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use kijabi_base::tasks::{self, Shutdown};
 use kijabi_proto::etcdserverpb::{WatchRequest, WatchResponse};
 use tokio::sync::{mpsc, watch};
@@ -9,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::super::asker::Asker;
-use super::super::stream::{Terms, run};
+use super::super::stream::{Terms, open};
 use super::{World, create, request};
 use crate::store::Standing;
 
@@ -33,8 +34,14 @@ fn connect(world: &World, leader_grace: Option<Duration>) -> Client {
         shutdown: shutdown.clone(),
         asker: Asker::member(),
     };
-    let stream = run(world.source.clone(), terms, ReceiverStream::new(incoming), outgoing);
-    tasks::spawn("watch stream", stream);
+    let mut stream = open(world.source.clone(), terms, ReceiverStream::new(incoming));
+    tasks::spawn("client", async move {
+        while let Some(response) = stream.next().await {
+            if outgoing.send(response).await.is_err() {
+                break;
+            }
+        }
+    });
     Client { requests, responses, standing, shutdown }
 }
 
