@@ -114,6 +114,11 @@ impl Entry {
         self.note(created, version);
     }
 
+    /// The revision of its last change.
+    pub(super) fn last_revision(&self) -> i64 {
+        self.last.main
+    }
+
     pub(super) fn is_live(&self) -> bool {
         !self.last.is_tombstone()
     }

@@ -28,6 +28,11 @@ pub(crate) struct IndexCompaction {
 }
 
 impl Index {
+    /// An index of these keys, whose rows have so many bytes.
+    pub(super) fn of(tree: Tree, bytes: u64) -> Self {
+        Self { tree, bytes }
+    }
+
     /// How many keys there are, those with nothing but history included.
     pub(crate) fn len(&self) -> usize {
         self.tree.len()

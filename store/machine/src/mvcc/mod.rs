@@ -9,6 +9,7 @@ mod entry;
 mod history;
 mod index;
 mod key_range;
+mod load;
 mod range;
 mod row;
 mod store;

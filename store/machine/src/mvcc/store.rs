@@ -16,6 +16,7 @@ use prost::Message as _;
 use super::compact::Compaction;
 use super::index::{Current, Index};
 use super::key_range::KeyRange;
+use super::load::Loading;
 use super::row::Row;
 use crate::meta;
 use crate::state::{StateError, StateReader, StateView, Table};
@@ -85,7 +86,7 @@ impl Mvcc {
         state: Arc<dyn StateReader>,
         mut leased: impl FnMut(&[u8], i64),
     ) -> Result<Self, StateError> {
-        let mut index = Index::default();
+        let mut loading = Loading::default();
         let mut failed = None;
         let mut newest = 1;
         state.scan(Table::Key, &[], None, &mut |key, value| {
@@ -95,7 +96,7 @@ impl Mvcc {
             };
             match KeyValue::decode(value) {
                 Ok(kv) => {
-                    index.record(&kv.key, row, value.len(), kv.create_revision, kv.version);
+                    loading.record(&kv.key, row, value.len(), kv.create_revision, kv.version);
                     leased(&kv.key, if row.tombstone { 0 } else { kv.lease });
                     newest = row.main;
                     ControlFlow::Continue(())
@@ -109,6 +110,7 @@ impl Mvcc {
         if let Some(error) = failed {
             return Err(error);
         }
+        let index = loading.finish();
         let compaction = Compaction::open(&*state)?;
         let revision = meta::read_i64(&*state, meta::REVISION)?.unwrap_or(1);
         let revision = revision.max(newest).max(compaction.scheduled());

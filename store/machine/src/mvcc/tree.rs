@@ -63,6 +63,14 @@ impl Tally {
 // === impl Leaf ===
 
 impl Leaf {
+    fn of(entries: Vec<Entry>) -> Self {
+        let tally = Tally {
+            live: entries.iter().filter(|entry| entry.is_live()).count(),
+            turned: entries.iter().map(Entry::last_revision).max().unwrap_or(0),
+        };
+        Self { entries, tally }
+    }
+
     fn first_key(&self) -> &[u8] {
         self.entries.first().map_or(&[], |entry| &entry.key)
     }
@@ -95,6 +103,15 @@ impl Branch {
 // === impl Tree ===
 
 impl Tree {
+    /// A tree of entries that are in the order of their keys.
+    pub(super) fn build(entries: Vec<Entry>) -> Self {
+        let keys = entries.len();
+        // Not full, so that the first keys that are added do not split every leaf.
+        let leaves = in_chunks(entries, LEAF_KEYS / 4 * 3).map(Leaf::of).collect();
+        let branches = in_chunks(leaves, BRANCH_LEAVES / 4 * 3).map(Branch::of).collect();
+        Self { branches, keys }
+    }
+
     /// How many keys there are, dead ones included.
     pub(super) fn len(&self) -> usize {
         self.keys
@@ -321,6 +338,15 @@ impl Tree {
             None => place,
         }
     }
+}
+
+/// Cuts a list into lists of `length`, but for the last one.
+fn in_chunks<T>(list: Vec<T>, length: usize) -> impl Iterator<Item = Vec<T>> {
+    let mut rest = list.into_iter();
+    std::iter::from_fn(move || {
+        let chunk: Vec<T> = rest.by_ref().take(length).collect();
+        (!chunk.is_empty()).then_some(chunk)
+    })
 }
 
 /// A leaf, or what lies of it in a range.

@@ -45,11 +45,8 @@ where
     F: Future<Output = Result<tonic::Response<A>, Status>>,
 {
     let (head, body) = request.into_parts();
-    let asked = receive(body, bytes_max, call.method()).await.and_then(|message| {
-        let decoded = Q::decode(message);
-        decoded.map_err(|error| refusal::reword(head.uri.path(), decode_failed(&error)))
-    });
-    let answered = match asked {
+    let asked = ask(body, bytes_max, call.method()).await;
+    let answered = match asked.map_err(|status| refusal::reword(head.uri.path(), status)) {
         Ok(message) => {
             let metadata = MetadataMap::from_headers(head.headers);
             serve(tonic::Request::from_parts(metadata, head.extensions, message)).await
@@ -65,39 +62,43 @@ where
     }
 }
 
-fn decode_failed(error: &prost::DecodeError) -> Status {
-    Status::internal(error.to_string())
+/// Reads what is asked, and the end of the request. What cannot be read is refused at once.
+async fn ask<B, Q>(mut body: B, bytes_max: usize, method: &MethodMetrics) -> Result<Q, Status>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    Q: Message + Default,
+{
+    let message = receive(&mut body, bytes_max).await?;
+    method.received(1, message.len() as u64);
+    let asked = Q::decode(message).map_err(|error| Status::internal(error.to_string()))?;
+    // Trailers say nothing, and there is only one message.
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
+        frame.map_err(|error| Status::from_error(error.into()))?;
+    }
+    Ok(asked)
 }
 
-/// Reads the message and the end of the request.
-async fn receive<B>(mut body: B, bytes_max: usize, method: &MethodMetrics) -> Result<Bytes, Status>
+/// Reads the message.
+async fn receive<B>(body: &mut B, bytes_max: usize) -> Result<Bytes, Status>
 where
     B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut read = Bytes::new();
-    let mut message = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Status::from_error(error.into()))?;
-        // Trailers say nothing, and there is only one message.
         let Ok(data) = frame.into_data() else { continue };
-        if message.is_some() {
-            continue;
-        }
         read = joined(read, data);
-        message = whole(&mut read, bytes_max)?;
-        if message.is_some() && body.is_end_stream() {
-            break;
+        if let Some(message) = whole(&read, bytes_max)? {
+            return Ok(message);
         }
     }
-    let message = message.ok_or_else(|| {
-        let empty = read.is_empty();
-        let why =
-            if empty { "Missing request message." } else { "Unexpected EOF decoding stream." };
-        Status::internal(why)
-    })?;
-    method.received(1, message.len() as u64);
-    Ok(message)
+    let empty = read.is_empty();
+    let why = if empty { "Missing request message." } else { "Unexpected EOF decoding stream." };
+    Err(Status::internal(why))
 }
 
 /// In most cases the first piece is all there is, and nothing is copied.
@@ -114,7 +115,7 @@ fn joined(read: Bytes, more: Bytes) -> Bytes {
 }
 
 /// The message, if it is there as a whole.
-fn whole(read: &mut Bytes, bytes_max: usize) -> Result<Option<Bytes>, Status> {
+fn whole(read: &Bytes, bytes_max: usize) -> Result<Option<Bytes>, Status> {
     let Some(mut prefix) = read.get(..PREFIX_BYTES) else { return Ok(None) };
     match prefix.get_u8() {
         0 => {}

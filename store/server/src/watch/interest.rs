@@ -178,7 +178,6 @@ impl Interest {
     pub(super) fn take_asleep(&mut self) -> Vec<Arc<Stream>> {
         std::mem::take(&mut self.asleep)
     }
-
 }
 
 fn remove<K: std::hash::Hash + Eq>(all: &mut HashMap<K, Watching>, key: &K, id: u64) {
