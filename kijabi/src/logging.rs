@@ -9,7 +9,8 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn start(filter: &str) -> anyhow::Result<()> {
     // Libraries that narrate every connection or request are heard from warnings on only, unless
     // the filter names them.
-    let quiet = ",h2=warn,hyper=warn,tower=warn,rustls=warn,kube=warn,openraft=warn";
+    let quiet = ",h2=warn,hyper=warn,tower=warn,rustls=warn,kube=warn,openraft=warn,\
+                 openraft::raft::responder=error";
     let filter = if filter.contains('=') { filter.to_owned() } else { format!("{filter}{quiet}") };
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(filter)?)

@@ -62,6 +62,9 @@ fn filter(level: &str) -> Targets {
     Targets::new()
         .with_default(level)
         .with_target("openraft", steps)
+        // It warns when nobody waits for an answer any more. Here nobody does once the entry is
+        // applied, which is known a moment earlier.
+        .with_target("openraft::raft::responder", level.min(LevelFilter::ERROR))
         .with_targets([("h2", narrators), ("hyper", narrators)])
 }
 
@@ -102,6 +105,7 @@ mod tests {
         }
         assert!(!filter("info").would_enable("openraft::core", &Level::INFO));
         assert!(filter("debug").would_enable("openraft::core", &Level::DEBUG));
+        assert!(!filter("info").would_enable("openraft::raft::responder", &Level::WARN));
         assert!(!filter("debug").would_enable("h2::proto", &Level::DEBUG));
     }
 }
