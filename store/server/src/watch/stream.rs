@@ -4,6 +4,7 @@
 //! the client does not read, nothing but its disconnection is listened to; the hub goes on without
 //! the stream, which catches up from history later.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -86,6 +87,7 @@ async fn serve(
     terms: Terms,
     mut requests: impl Stream<Item = Result<WatchRequest, Status>> + Send + Unpin,
 ) -> Option<Status> {
+    let outbox = session.outbox().clone();
     let mut reading: Option<Reading> = None;
     let mut requests_open = true;
     let period = progress_period(terms.progress_interval);
@@ -115,8 +117,14 @@ async fn serve(
             },
             () = session.registration.woken(), if room => { session.pick_up(); }
             _ = ticker.tick(), if room => session.progress_tick(),
+            // It runs again when everything was taken, and then looks again what it may do.
+            () = poll_fn(|_| room_in(&outbox)), if !room => {}
         }
     }
+}
+
+fn room_in(outbox: &Outbox) -> Poll<()> {
+    if outbox.has_room() { Poll::Ready(()) } else { Poll::Pending }
 }
 
 /// The interval and up to a tenth more, so that streams do not all speak at once.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use kijabi_base::limits::WATCH_STREAM_QUEUE_MAX;
 use kijabi_base::tasks::{self, Shutdown};
 use kijabi_proto::etcdserverpb::{WatchRequest, WatchResponse};
 use tokio::sync::{mpsc, watch};
@@ -11,7 +12,7 @@ use tonic::Status;
 
 use super::super::asker::Asker;
 use super::super::stream::{Terms, open};
-use super::{World, create, request};
+use super::{World, create, progress, request};
 use crate::store::Standing;
 
 /// A client on a channel instead of a socket.
@@ -65,6 +66,27 @@ async fn a_client_that_reads_late_gets_everything_once() {
         seen.extend(response.events.iter().map(|event| event.kv.as_ref().unwrap().mod_revision));
     }
     assert_eq!(seen, (2..2 + PUTS).collect::<Vec<_>>());
+}
+
+/// More responses at once than a stream holds: it goes on when they were taken.
+#[tokio::test]
+async fn a_stream_that_was_full_goes_on() {
+    const WATCHES: usize = WATCH_STREAM_QUEUE_MAX + 70;
+    let mut world = World::new();
+    let mut client = connect(&world, None);
+    for _ in 0..WATCHES {
+        client.requests.send(Ok(request(create("a", "", 0)))).await.unwrap();
+        assert!(client.responses.recv().await.unwrap().unwrap().created);
+    }
+    for value in ["1", "2"] {
+        world.put("a", value);
+        for _ in 0..WATCHES {
+            let response = client.responses.recv().await.unwrap().unwrap();
+            assert_eq!(response.events.len(), 1);
+        }
+        client.requests.send(Ok(progress())).await.unwrap();
+        assert_eq!(client.responses.recv().await.unwrap().unwrap().watch_id, -1);
+    }
 }
 
 #[tokio::test]
