@@ -161,7 +161,7 @@ fn framed(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut frame = BytesMut::with_capacity(PREFIX_BYTES + length);
     frame.put_u8(0);
-    // Differs from etcd: nothing here makes an answer of 4 GiB; large ranges are bounded.
+    // Nothing makes an answer of 4 GiB: large ranges are bounded.
     frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     message.encode_raw(&mut frame);
     frame.freeze()
