@@ -1,7 +1,8 @@
 //! Raft's log on the write-ahead log of `kijabi-disk`.
 //!
 //! Owns: the adapter. Must not know: files. A newcomer's trap: `append` only hands over; the
-//! callback comes from the log's own thread after its sync (WAL-1). `save_vote` waits for it.
+//! callback comes after the sync (WAL-1), from the log's own thread, or before `append` returns.
+//! `save_vote` waits for it.
 
 use std::fmt::Debug;
 use std::io;

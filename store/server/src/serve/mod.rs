@@ -24,6 +24,7 @@ pub(crate) use clients::Clients;
 pub(crate) use grpc::Grpc;
 pub(crate) use http::Endpoints;
 pub(crate) use listener::{Bound, ListenError, bind, is_secure};
+pub(crate) use refusal::reword;
 #[allow(unused_imports, reason = "for authentication")]
 pub(crate) use tls::PeerIdentity;
 pub(crate) use tls::{ClientTls, ServerTls, Side, TlsError};

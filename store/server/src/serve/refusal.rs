@@ -24,8 +24,9 @@ pub(crate) fn translate(path: &str, response: Response<Body>) -> Response<Body> 
     }
 }
 
-/// The same for a refusal that has not become an answer yet.
-pub(super) fn reword(path: &str, status: Status) -> Status {
+/// The same for a refusal that has not become an answer yet: of a plain call, or of a later message
+/// of a stream.
+pub(crate) fn reword(path: &str, status: Status) -> Status {
     translation(path, &status).unwrap_or(status)
 }
 

@@ -49,19 +49,3 @@ pub(crate) fn requires_leader(metadata: &MetadataMap) -> bool {
     let (key, value) = REQUIRE_LEADER;
     metadata.get(key).is_some_and(|given| given == value)
 }
-
-/// What the decoder makes of a message of a stream that it does not take, in grpc-go's words; the
-/// first message of other calls is looked after where they come in.
-pub(super) fn reword(status: Status) -> Status {
-    let too_large = "Error, decoded message length too large: found ";
-    let numbers = status.message().strip_prefix(too_large).map(|rest| {
-        let words = rest.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty());
-        words.collect::<Vec<_>>().join(" vs. ")
-    });
-    match numbers {
-        Some(numbers) => Status::resource_exhausted(format!(
-            "grpc: received message larger than max ({numbers})"
-        )),
-        None => status,
-    }
-}

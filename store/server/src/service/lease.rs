@@ -16,11 +16,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::guard::{Learner, admit, reword};
+use super::guard::{Learner, admit};
 use super::stamp;
 use crate::access::{self, Credentials, Rpc};
 use crate::error::Error;
 use crate::peer::Link;
+use crate::serve::reword;
 use crate::store::Store;
 
 /// How long a keep-alive waits between two looks whether this member has become the leader's own
@@ -28,6 +29,9 @@ use crate::store::Store;
 const PROMOTION_POLL: Duration = Duration::from_millis(20);
 /// Between two tries to ask the leader, etcd's.
 const LEADER_POLL: Duration = Duration::from_millis(50);
+
+/// The path of the call that is a stream.
+const LEASE_KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 
 /// The service.
 pub(crate) struct LeaseService {
@@ -137,7 +141,7 @@ async fn keep_alive(
             Ok(request) => request,
             Err(status) => {
                 // If the client has gone, nobody is told.
-                let _ = responses.send(Err(reword(status))).await;
+                let _ = responses.send(Err(reword(LEASE_KEEP_ALIVE, status))).await;
                 return;
             }
         };

@@ -11,10 +11,14 @@ use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::watch_server::Watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::guard::{Learner, admit, requires_leader, reword};
+use super::guard::{Learner, admit, requires_leader};
 use crate::access::Credentials;
+use crate::serve::reword;
 use crate::store::Store;
 use crate::watch::{Asker, Hub, Responses, Source, Terms, open};
+
+/// The path of the call.
+const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
 /// The service.
 pub(crate) struct WatchService {
@@ -60,7 +64,7 @@ impl Watch for WatchService {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
         let terms =
             self.terms(requires_leader(request.metadata()), Credentials::of(&self.store, &request));
-        let requests = request.into_inner().map_err(reword);
+        let requests = request.into_inner().map_err(|status| reword(WATCH, status));
         Ok(Response::new(open(self.source.clone(), terms, requests)))
     }
 }
