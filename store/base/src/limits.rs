@@ -52,6 +52,11 @@ pub const RANGE_INLINE_BYTES_MAX: u64 = 64 << 10;
 pub const RANGE_WHOLE_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of answers that are held in memory as a whole, all of them together; more wait.
 pub const RANGE_MEMORY_BYTES_MAX: u64 = 128 << 20;
+/// What a decoded key of such an answer takes besides its record.
+pub const RANGE_KEY_BYTES: u64 = 160;
+/// Bytes of the lists of rows of all large ranges that are read at once; more wait. One that is
+/// larger alone is read alone.
+pub const RANGE_ROWS_BYTES_MAX: u64 = 64 << 20;
 /// Reads that wait for their turn; more are refused with `too many requests`.
 pub const RANGE_WAITERS_MAX: usize = 4_096;
 /// Bytes of one piece of an answer that is sent while it is read.

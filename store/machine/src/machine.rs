@@ -110,7 +110,7 @@ impl Machine {
         self.mvcc.plan_range(request, self.mvcc.revision())
     }
 
-    /// How many keys a range read is about, without a plan; nothing is checked.
+    /// How many rows the plan of a range read lists at most, while it is made; nothing is checked.
     pub fn range_count(&self, request: &pb::RangeRequest) -> usize {
         self.mvcc.range_count(request)
     }

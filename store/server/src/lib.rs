@@ -13,6 +13,7 @@ mod check;
 mod cluster;
 pub mod config;
 mod consensus;
+mod crew;
 mod demise;
 mod drivers;
 mod error;

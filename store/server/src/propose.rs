@@ -13,7 +13,7 @@ use kijabi_base::clock::Instant;
 use kijabi_base::limits::{
     BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, PROPOSAL_BATCHES_IN_FLIGHT_MAX, PROPOSAL_QUEUE_MAX,
 };
-use kijabi_base::{clock, rng, tasks};
+use kijabi_base::{clock, rng};
 use kijabi_machine::Outcome;
 use kijabi_proto::command::{Batch, Command};
 use openraft::errors::ClientWriteError;
@@ -23,6 +23,7 @@ use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::consensus::{Payload, Raft, TypeConfig};
+use crate::crew::Spawner;
 use crate::error::Error;
 use crate::limits::UNRESOLVED_BATCHES_MAX;
 use crate::metrics::Metrics;
@@ -66,7 +67,7 @@ pub(crate) enum Submitted {
 }
 
 /// Runs until the queue closes.
-pub(crate) async fn run(mut queue: mpsc::Receiver<Proposal>, carrier: Carrier) {
+pub(crate) async fn run(mut queue: mpsc::Receiver<Proposal>, carrier: Carrier, crew: Spawner) {
     let in_flight = Arc::new(Semaphore::new(PROPOSAL_BATCHES_IN_FLIGHT_MAX));
     let unresolved = Arc::new(Semaphore::new(UNRESOLVED_BATCHES_MAX));
     // Begins anywhere, so that no entry of an earlier life of this member has the same number.
@@ -85,7 +86,7 @@ pub(crate) async fn run(mut queue: mpsc::Receiver<Proposal>, carrier: Carrier) {
         number = number.wrapping_add(1);
         let (batch, waiters) = encode(batch, carrier.member_id, number);
         let carrier = carrier.clone();
-        tasks::spawn("proposal", async move {
+        crew.spawn(async move {
             let answers = carrier.carry(number, batch, slot).await;
             drop(place);
             carrier.answer(waiters, answers);

@@ -5,13 +5,14 @@
 //! whatever limit and filters say; the header's revision is the current one even for a read of
 //! the past.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use kijabi_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use kijabi_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use kijabi_proto::mvccpb::KeyValue;
+use prost::Message as _;
 use prost::encoding::encoded_len_varint;
 
 use super::key_range::KeyRange;
@@ -31,7 +32,8 @@ pub struct RangePlan {
     rows: Vec<Row>,
     /// Bytes of the records of all rows visited.
     bytes: u64,
-    /// Bytes that the rows of the answer take in it as they are stored, if that is known.
+    /// Bytes that the rows of the answer take in it, each as a field of its own, if the answer holds
+    /// them in their order and that is known.
     wire_bytes: Option<u64>,
     count: i64,
     revision: i64,
@@ -42,7 +44,7 @@ pub struct RangePlan {
 }
 
 /// Bounds on mod and create revisions; 0 is no bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Filter {
     mod_min: i64,
     mod_max: i64,
@@ -96,20 +98,28 @@ impl Mvcc {
         let limit = usize::try_from(request.limit).unwrap_or(0);
         // With an order or a filter everything is fetched, and truncated at the end. Without an
         // order only the first keys are, even if they are then sorted by something else: etcd's way.
-        let natural = order == SortOrder::None && filter.is_off();
+        let as_visited =
+            order == SortOrder::None || (target, order) == (SortTarget::Key, SortOrder::Ascend);
+        let natural = as_visited && filter.is_off();
         let rows_max = match (request.count_only, natural && limit > 0) {
             (true, _) => 0,
             (false, true) => limit.saturating_add(1),
             (false, false) => usize::MAX,
         };
-        let (mut rows, mut bytes, mut wire_bytes) = (Vec::new(), 0, 0);
+        // One key is looked up once. Rows get a list of their size: growing one of a million copies
+        // it many times.
+        let known = match range {
+            KeyRange::One(_) if rows_max > 0 => 1,
+            _ => self.index.count_at(range, at),
+        };
+        let (mut rows, mut bytes, mut wire_bytes) = (Vec::with_capacity(known.min(rows_max)), 0, 0);
         if rows_max > 0 {
             self.index.visit_at(range, at, |row, record_bytes| {
                 rows.push(row);
                 bytes += record_bytes;
                 // The one row beyond the limit only tells that there is more.
                 if limit == 0 || rows.len() <= limit {
-                    wire_bytes += 1 + encoded_len_varint(record_bytes) as u64 + record_bytes;
+                    wire_bytes += field_bytes(record_bytes);
                 }
                 if rows.len() < rows_max {
                     ControlFlow::Continue(())
@@ -120,7 +130,7 @@ impl Mvcc {
         }
         // Whoever did not stop early has seen them all.
         let seen_all = rows.len() < rows_max;
-        let count = if seen_all { rows.len() } else { self.index.count_at(range, at) } as i64;
+        let count = if seen_all { rows.len() } else { known } as i64;
         if target == SortTarget::Key && order == SortOrder::Descend {
             rows.reverse();
         }
@@ -131,14 +141,29 @@ impl Mvcc {
         let keys_only = request.keys_only;
         let revision = current;
         // Counted in the order of the keys, so it only tells of the first ones.
-        let wire_bytes = (natural || limit == 0).then_some(wire_bytes);
+        let plain = sort.is_none() && filter.is_off() && !keys_only;
+        let wire_bytes = (plain && (natural || limit == 0)).then_some(wire_bytes);
         Ok(RangePlan { rows, bytes, wire_bytes, count, revision, limit, keys_only, sort, filter })
     }
 }
 
 impl Mvcc {
-    /// How many rows a plan for this request would have, about.
+    /// How many keys there are now in a range, and the bytes of their records.
+    pub(crate) fn range_size(&self, range: KeyRange<'_>) -> (usize, u64) {
+        let (mut rows, mut bytes) = (0, 0);
+        self.index.visit_at(range, i64::MAX, |_, record_bytes| {
+            rows += 1;
+            bytes += record_bytes;
+            ControlFlow::Continue(())
+        });
+        (rows, bytes)
+    }
+
+    /// How many rows a plan for this request would list, at most.
     pub(crate) fn range_count(&self, request: &RangeRequest) -> usize {
+        if request.count_only {
+            return 0;
+        }
         let at = if request.revision <= 0 { self.revision() } else { request.revision };
         let keys = self.index.count_at(KeyRange::of(&request.key, &request.range_end), at);
         let limited = request.limit > 0
@@ -184,11 +209,56 @@ impl RangePlan {
         (self.limit > 0).then_some(self.limit)
     }
 
-    /// If the answer holds the rows' records as they are stored, in their order: the bytes that
-    /// they take there, each as a field of its own.
+    /// Bytes that the keys of the answer take in it, each as a field of its own; `None` until that
+    /// is known, see [`RangePlan::resolve`].
     pub fn wire_bytes(&self) -> Option<u64> {
-        let plain = self.sort.is_none() && self.filter.is_off() && !self.keys_only;
-        self.wire_bytes.filter(|_| plain)
+        self.wire_bytes
+    }
+
+    /// Whether only the values tell the order, so that they must all be held to answer.
+    pub fn needs_all_values(&self) -> bool {
+        matches!(self.sort, Some((SortTarget::Value, _)))
+    }
+
+    /// Reads everything once to learn which rows the answer holds, in which order and how long it
+    /// is, and keeps nothing else: it can be made in parts then, though it is filtered, sorted by
+    /// a number, or has no values.
+    pub fn resolve(&mut self, view: &dyn StateView) -> Result<(), Error> {
+        if self.wire_bytes.is_some() || self.needs_all_values() {
+            return Ok(());
+        }
+        let mut found = Vec::with_capacity(self.rows.len());
+        for rows in self.rows.chunks(FETCH_ROWS) {
+            for (row, record) in rows.iter().zip((&view).records(rows)?) {
+                let record = record.ok_or(Error::Compacted)?;
+                let mut bytes = record.len();
+                let mut kv = decode(record)?;
+                if !self.filter.passes(&kv) {
+                    continue;
+                }
+                if self.keys_only {
+                    kv.value.clear();
+                    bytes = kv.encoded_len();
+                }
+                let by = self.sort.map_or(0, |(target, _)| number(target, &kv));
+                found.push(Found { row: *row, by, bytes: bytes as u64 });
+            }
+        }
+        match self.sort {
+            Some((_, SortOrder::Descend)) => found.sort_by_key(|found| Reverse(found.by)),
+            Some(_) => found.sort_by_key(|found| found.by),
+            None => {}
+        }
+        let limit = self.limit().unwrap_or(usize::MAX);
+        found.truncate(limit.saturating_add(1));
+        self.rows.clear();
+        self.rows.extend(found.iter().map(|found| found.row));
+        let answer = found.iter().take(limit);
+        self.wire_bytes = Some(answer.map(|found| field_bytes(found.bytes)).sum());
+        self.bytes = found.iter().map(|found| found.bytes).sum();
+        self.sort = None;
+        self.filter = Filter::default();
+        Ok(())
     }
 
     /// Whether the answer's keys come in the order of the rows, so that it can be made in parts.
@@ -208,15 +278,23 @@ impl RangePlan {
         Ok(kvs)
     }
 
-    /// Visits the stored records of the rows `part`.
+    /// The encoded key-value pairs of the rows `part`, if the bytes they take are known.
     pub fn fetch_records(
         &self,
         part: std::ops::Range<usize>,
         view: &dyn StateView,
     ) -> Result<Vec<Bytes>, Error> {
         let rows = self.rows.get(part).unwrap_or_default();
-        let records = (&view).records(rows)?;
-        records.into_iter().map(|record| record.ok_or(Error::Compacted)).collect()
+        let encoded = |record: Option<Bytes>| {
+            let record = record.ok_or(Error::Compacted)?;
+            if !self.keys_only {
+                return Ok(record);
+            }
+            let mut kv = decode(record)?;
+            kv.value.clear();
+            Ok(kv.encode_to_vec().into())
+        };
+        (&view).records(rows)?.into_iter().map(encoded).collect()
     }
 
     fn read(
@@ -262,6 +340,28 @@ impl RangePlan {
         }
         let header = Some(ResponseHeader { revision: self.revision, ..Default::default() });
         Ok(RangeResponse { header, kvs, more, count: self.count })
+    }
+}
+
+/// A row of the answer, with what it is sorted by and the bytes of its key-value pair.
+struct Found {
+    row: Row,
+    by: i64,
+    bytes: u64,
+}
+
+/// Bytes of a field of that length in the answer.
+fn field_bytes(length: u64) -> u64 {
+    1 + encoded_len_varint(length) as u64 + length
+}
+
+/// What a key is sorted by, if that is a number.
+fn number(target: SortTarget, kv: &KeyValue) -> i64 {
+    match target {
+        SortTarget::Version => kv.version,
+        SortTarget::Create => kv.create_revision,
+        SortTarget::Mod => kv.mod_revision,
+        SortTarget::Key | SortTarget::Value => 0,
     }
 }
 

@@ -164,14 +164,6 @@ impl Mvcc {
         self.index.visit_current(range, visit);
     }
 
-    /// The size of a record.
-    pub(crate) fn record_bytes(&self, row: Row) -> Result<usize, StateError> {
-        match self.overlay.get(&row) {
-            Some(record) => Ok(record.len()),
-            None => Ok(self.state.get(Table::Key, &row.key())?.map_or(0, |record| record.len())),
-        }
-    }
-
     /// One record as a key-value pair.
     pub(crate) fn record(&self, row: Row) -> Result<KeyValue, StateError> {
         if let Some(record) = self.overlay.get(&row) {

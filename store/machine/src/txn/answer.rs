@@ -14,13 +14,13 @@ use kijabi_proto::etcdserverpb::{DeleteRangeRequest, TxnRequest};
 
 use super::path::branch;
 use crate::error::Error;
-use crate::mvcc::{KeyRange, Mvcc, Row};
+use crate::mvcc::{KeyRange, Mvcc};
 
 /// What the answer holds so far.
 #[derive(Debug, Default)]
 pub(super) struct AnswerBudget {
     rows: usize,
-    bytes: usize,
+    bytes: u64,
 }
 
 impl AnswerBudget {
@@ -36,7 +36,7 @@ impl AnswerBudget {
             match &op.request {
                 Some(Request::RequestRange(range)) => {
                     let plan = mvcc.plan_range(range, mvcc.revision())?;
-                    self.take(mvcc, plan.rows())?;
+                    self.take(plan.row_count(), plan.bytes())?;
                 }
                 Some(Request::RequestPut(put)) if put.prev_kv => {
                     self.take_range(mvcc, KeyRange::One(&put.key))?;
@@ -62,23 +62,17 @@ impl AnswerBudget {
     }
 
     fn take_range(&mut self, mvcc: &Mvcc, range: KeyRange<'_>) -> Result<(), Error> {
-        let mut rows = Vec::new();
-        mvcc.visit_current(range, |_, current| rows.push(current.row));
-        self.take(mvcc, &rows)
+        let (rows, bytes) = mvcc.range_size(range);
+        self.take(rows, bytes)
     }
 
-    /// A few rows are not worth a reading: each is at most one request long.
-    fn take(&mut self, mvcc: &Mvcc, rows: &[Row]) -> Result<(), Error> {
-        self.rows += rows.len();
+    /// A few rows do not count: each is at most one request long.
+    fn take(&mut self, rows: usize, bytes: u64) -> Result<(), Error> {
+        self.rows += rows;
         if self.rows <= ANSWER_ROWS_UNMEASURED {
             return Ok(());
         }
-        for row in rows {
-            self.bytes += mvcc.record_bytes(*row)?;
-            if self.bytes > ANSWER_BYTES_MAX {
-                return Err(Error::AnswerTooLarge);
-            }
-        }
-        Ok(())
+        self.bytes += bytes;
+        if self.bytes > ANSWER_BYTES_MAX as u64 { Err(Error::AnswerTooLarge) } else { Ok(()) }
     }
 }

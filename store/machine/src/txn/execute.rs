@@ -4,11 +4,12 @@
 //! read sees the transaction's own writes, and its header says the new revision from the first
 //! write on.
 
+use kijabi_base::limits::{RANGE_KEY_BYTES, RANGE_MEMORY_BYTES_MAX};
 use kijabi_proto::etcdserverpb::request_op::Request;
 use kijabi_proto::etcdserverpb::response_op::Response;
 use kijabi_proto::etcdserverpb::{
-    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, ResponseHeader,
-    ResponseOp, TxnRequest, TxnResponse,
+    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, ResponseHeader, ResponseOp,
+    TxnRequest, TxnResponse,
 };
 
 use super::answer::AnswerBudget;
@@ -115,19 +116,22 @@ pub struct TxnPlan {
 }
 
 impl TxnPlan {
-    /// Plans a transaction that is [`super::is_read_only`]; other operations are left out.
+    /// Plans a transaction that is [`super::is_read_only`]; other operations are left out. One whose
+    /// answer has more keys than can ever be held is refused before they are listed.
     pub(crate) fn of(mvcc: &Mvcc, leases: &Leases, request: &TxnRequest) -> Result<Self, Error> {
         let path = decide(mvcc, leases, request)?;
         let succeeded = path.front().copied().unwrap_or_default();
         let revision = mvcc.revision();
-        let ranges = branch(request, succeeded)
-            .iter()
-            .filter_map(|op| match &op.request {
-                Some(Request::RequestRange(range)) => Some(range),
-                _ => None,
-            })
-            .map(|range: &RangeRequest| mvcc.plan_range(range, revision))
-            .collect::<Result<_, _>>()?;
+        let ranges = branch(request, succeeded).iter().filter_map(|op| match &op.request {
+            Some(Request::RequestRange(range)) => Some(range),
+            _ => None,
+        });
+        let keys: usize = ranges.clone().map(|range| mvcc.range_count(range)).sum();
+        if keys as u64 > RANGE_MEMORY_BYTES_MAX / RANGE_KEY_BYTES {
+            return Err(Error::AnswerTooLarge);
+        }
+        let ranges =
+            ranges.map(|range| mvcc.plan_range(range, revision)).collect::<Result<_, _>>()?;
         Ok(Self { succeeded, revision, ranges })
     }
 

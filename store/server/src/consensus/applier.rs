@@ -17,17 +17,16 @@ use kijabi_disk::state::State;
 use kijabi_disk::wal::Wal;
 use kijabi_machine::state::{StateBatch, StateError, StateOp, StateReader as _, Table};
 use kijabi_machine::{Machine, Outcome, Settings};
-use kijabi_proto::command::{Batch, MemberAttributes};
-use openraft::entry::EntryPayload;
+use kijabi_proto::command::MemberAttributes;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{OptionalSend, Snapshot};
 use parking_lot::{Mutex, RwLock};
-use prost::Message as _;
 
 use super::types::{
-    Answer, LogId, Payload, Peer, SnapshotMeta, StoredMembership, TypeConfig, decode, encode,
+    Answer, Entry, LogId, Peer, SnapshotMeta, StoredMembership, TypeConfig, decode, encode,
     from_disk, to_disk_id,
 };
+use super::work::Work;
 use crate::apply_hooks::ApplyHooks;
 
 /// A snapshot as Raft passes it on: a folder with the state as it was.
@@ -108,7 +107,8 @@ impl Applier {
             }
             for entry in read {
                 let entry = from_disk(entry)?;
-                self.apply_entry(&entry.log_id, entry.payload)?;
+                let work = Work::of(entry)?;
+                self.apply_work(&work)?;
             }
         }
     }
@@ -245,23 +245,18 @@ impl Applier {
         Ok(())
     }
 
-    fn apply_entry(
-        &self,
-        log_id: &LogId,
-        payload: EntryPayload<Payload, u64, Peer>,
-    ) -> io::Result<Answer> {
-        let mut membership = None;
-        let batch = match payload {
-            EntryPayload::Blank => Batch::default(),
-            EntryPayload::Normal(payload) => Batch::decode(payload.0).map_err(|error| {
-                let what = format!("entry {} cannot be decoded: {error}", log_id.index);
-                io::Error::new(io::ErrorKind::InvalidData, what)
-            })?,
-            EntryPayload::Membership(changed) => {
-                membership = Some(StoredMembership::new(Some(*log_id), changed));
-                Batch::default()
-            }
-        };
+    /// Applies an entry: what takes long beside Raft, which would otherwise answer nobody meanwhile.
+    async fn apply_entry(&self, entry: Entry) -> io::Result<()> {
+        let work = Work::of(entry)?;
+        if work.is_light() {
+            return self.apply_work(&work);
+        }
+        let this = self.clone();
+        kijabi_base::tasks::spawn("apply", async move { this.apply_work(&work) }).await?
+    }
+
+    fn apply_work(&self, work: &Work) -> io::Result<()> {
+        let Work { log_id, batch, membership, .. } = work;
         let inner = &*self.0;
         let begun = clock::now();
         let (applied, revision) = {
@@ -269,10 +264,10 @@ impl Applier {
             let (term, index) = (to_disk_id(log_id).term, log_id.index);
             machine.tell_previous(inner.hooks.wants_previous());
             let mut applied = machine
-                .apply(inner.hooks.now_ms(), index, term, &batch)
+                .apply(inner.hooks.now_ms(), index, term, batch)
                 .map_err(io::Error::other)?;
             applied.state.put(Table::Meta, RAFT_APPLIED, encode(log_id)?);
-            if let Some(membership) = &membership {
+            if let Some(membership) = membership {
                 machine.set_members(&rows(membership), &mut applied.state);
                 applied.state.put(Table::Meta, RAFT_MEMBERSHIP, encode(membership)?);
             }
@@ -282,9 +277,9 @@ impl Applier {
             (applied, machine.revision())
         };
         let (bytes, id) = (batch_bytes(&applied.state), to_disk_id(log_id));
-        inner.hooks.applied((id.term, id.index), revision, bytes, &batch, applied);
+        inner.hooks.applied((id.term, id.index), revision, bytes, batch, applied);
         inner.hooks.took(id.index, begun.elapsed());
-        Ok(Answer)
+        Ok(())
     }
 
     fn meta(state: &State) -> io::Result<SnapshotMeta> {
@@ -337,10 +332,11 @@ impl RaftStateMachine<TypeConfig> for Applier {
             let _applying = self.0.applying.lock().await;
             // The state may have been fetched from another member, and hold the entry already.
             let passed_over = entry.log_id.index < self.0.fetched_below.load(Ordering::Acquire);
-            let answer =
-                if passed_over { Answer } else { self.apply_entry(&entry.log_id, entry.payload)? };
+            if !passed_over {
+                self.apply_entry(entry).await?;
+            }
             if let Some(responder) = responder {
-                responder.send(answer);
+                responder.send(Answer);
             }
         }
         Ok(())

@@ -8,10 +8,12 @@ mod applier;
 mod log_store;
 mod network;
 mod roster;
+mod runtime;
 pub(crate) mod seed;
 #[cfg(test)]
 mod tests;
 pub(crate) mod types;
+mod work;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ pub(crate) use roster::{Roster, RosterError};
 pub(crate) use types::{Payload, Peer, TypeConfig};
 
 use crate::config::Config;
+use crate::crew::Spawner;
 use crate::fatal::Fatal;
 use crate::limits::REPLICATION_MESSAGE_ENTRIES_MAX;
 use crate::peer::Contact;
@@ -47,7 +50,9 @@ pub(crate) struct ConsensusError(String);
 /// cluster; it does not count for one that exists.
 ///
 /// All first members begin with the same one entry, so it does not matter who is elected first.
+#[allow(clippy::too_many_arguments, reason = "what Raft is made of")]
 pub(crate) async fn start(
+    crew: &Spawner,
     config: &Config,
     member_id: u64,
     network: Network,
@@ -62,9 +67,8 @@ pub(crate) async fn start(
     let alone = if is_new { first_members.len() == 1 } else { voters == 1 };
     let settings = settings(config, alone).validate().map_err(|e| failed(e.to_string()))?;
     let settings = Arc::new(settings);
-    let raft = openraft::Raft::new(member_id, settings, network, log, applier)
-        .await
-        .map_err(|error| failed(error.to_string()))?;
+    let starting = openraft::Raft::new(member_id, settings, network, log, applier);
+    let raft = runtime::starting_in(crew, starting).await.map_err(|e| failed(e.to_string()))?;
     if first_members.is_empty() {
         // It was added to a cluster that existed: the leader brings it what it needs.
         return Ok(raft);

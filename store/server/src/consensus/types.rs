@@ -23,6 +23,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = Peer,
         LeaderId = LeaderId<u64, u64>,
+        AsyncRuntime = super::runtime::Runtime,
 );
 
 pub(crate) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;

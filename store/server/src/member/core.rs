@@ -42,7 +42,9 @@ impl Core {
     pub(super) fn run(opened: Opened, shutdown: &Shutdown, fatal: &Fatal) -> (Parts, Self) {
         let (halt, peer_stop, contact) = (Shutdown::new(), Shutdown::new(), Contact::default());
         let (store, size) = run_store(&opened, &contact, shutdown, &halt, fatal);
-        let Opened { identity, data, wal, raft, applier, hub, peers, remote, metrics, .. } = opened;
+        let Opened {
+            identity, data, wal, raft, crew, applier, hub, peers, remote, metrics, ..
+        } = opened;
         let comparison = Comparison {
             store: store.clone(),
             applier: applier.clone(),
@@ -60,6 +62,7 @@ impl Core {
         let peers = PeerPort::new(identity, with, to, contact, ends, stop, counters);
         let parts = Parts {
             raft,
+            crew,
             store: store.clone(),
             wal,
             applier: applier.clone(),
@@ -105,8 +108,11 @@ fn run_store(
         access: hooks.access(),
         shutdown: shutdown.clone(),
     });
-    tasks::spawn_until("proposals", halt.clone(), propose::run(proposal_queue, carrier));
-    tasks::spawn_until("read-barrier", halt.clone(), barrier::run(barrier_queue, barrier));
+    // They run with Raft: there is one of them for each write or read, and nothing beside.
+    let crew = opened.crew.spawner();
+    let proposing = propose::run(proposal_queue, carrier, crew.clone());
+    crew.spawn_until(halt.clone(), proposing);
+    crew.spawn_until(halt.clone(), barrier::run(barrier_queue, barrier));
     let renewing = leases::renew(renewal_queue, store.clone());
     tasks::spawn_until("lease-renewals", halt.clone(), renewing);
     let liveness = consensus::Liveness {

@@ -28,6 +28,7 @@ use self::core::Core;
 use crate::cluster::remote::MembershipPort;
 use crate::config::Config;
 use crate::consensus::{Applier, Raft};
+use crate::crew::RunningCrew;
 use crate::error::Error;
 use crate::fatal::{Fatal, MemberError};
 use crate::ports::Ports;
@@ -50,6 +51,7 @@ pub struct Member {
 /// What is taken apart when the member stops.
 struct Parts {
     raft: Raft,
+    crew: RunningCrew,
     store: Store,
     wal: Wal,
     applier: Applier,
@@ -125,7 +127,8 @@ impl Member {
 }
 
 async fn stop(parts: Parts) {
-    let Parts { raft, store, wal, applier, servers, peer_servers, peer_stop, halt, _data } = parts;
+    let Parts { raft, crew, store, wal, applier, servers, peer_servers, peer_stop, halt, _data } =
+        parts;
     drop(store);
     for server in servers {
         let _ = server.await;
@@ -138,6 +141,7 @@ async fn stop(parts: Parts) {
     if let Err(error) = raft.shutdown().await {
         tracing::warn!(%error, "raft did not end as it should");
     }
+    drop(crew);
     let state = applier.state();
     match tasks::blocking(move || state.flush()).await {
         Ok(Ok(())) => {}

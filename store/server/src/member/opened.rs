@@ -22,6 +22,7 @@ use crate::cluster::remote::Remote;
 use crate::cluster::{force, join};
 use crate::config::{Config, ETCD_VERSION};
 use crate::consensus::{self, Applier, LogStore, Network, Raft};
+use crate::crew::RunningCrew;
 use crate::identity::{self, Identity};
 use crate::metrics::Metrics;
 use crate::outcomes::Outcomes;
@@ -38,6 +39,8 @@ pub(super) struct Opened {
     pub(super) data: DataDir,
     pub(super) wal: Wal,
     pub(super) raft: Raft,
+    /// What runs in one task with Raft.
+    pub(super) crew: RunningCrew,
     pub(super) machine: Arc<RwLock<Machine>>,
     pub(super) applier: Applier,
     pub(super) hub: Arc<Hub>,
@@ -90,13 +93,16 @@ pub(super) async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, C
     }
     let network = Network { peers: peers.clone(), metrics: Arc::clone(&metrics) };
     let id = identity.member_id;
-    let raft = consensus::start(&config, id, network, log, applier.clone(), members).await?;
+    let crew = RunningCrew::start("raft");
+    let (core, to) = (crew.spawner(), applier.clone());
+    let raft = consensus::start(core, &config, id, network, log, to, members).await?;
     let opened = Opened {
         config,
         identity,
         data,
         wal,
         raft,
+        crew,
         machine,
         applier,
         hub,

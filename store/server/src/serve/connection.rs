@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use kijabi_base::tasks::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +20,7 @@ use super::gather::{Counted, Gather, Streams};
 use super::listener::Peer;
 use super::tls::{self, Handshakes, PeerIdentity, ServerTls};
 use super::{Arrival, Service};
+use crate::crew::{Crew, Spawner};
 use crate::limits::{
     H2_HEADER_BYTES_MAX, H2_PENDING_RESETS_MAX, H2_RESETS_BY_ERROR_MAX, H2_SEND_BUFFER_BYTES,
     H2_STREAMS_MAX,
@@ -62,7 +63,8 @@ async fn speak<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (builder, streams) = (builder(&service), Streams::default());
+    let (crew, spawner) = Crew::new();
+    let (builder, streams) = (builder(&service, spawner), Streams::default());
     let stream = Calm::new(Gather::new(stream, streams.clone()));
     let answer = hyper::service::service_fn(move |mut request: http::Request<_>| {
         if let Some(identity) = &identity {
@@ -75,24 +77,26 @@ async fn speak<S>(
         }
     });
     let stream = TokioIo::new(Lenient::new(stream));
-    let serving = builder.serve_connection_with_upgrades(stream, answer);
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = shutdown.wait() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let serving = async {
+        let mut serving = std::pin::pin!(builder.serve_connection_with_upgrades(stream, answer));
+        tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = shutdown.wait() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
         }
     };
-    if let Err(error) = ended {
+    // All that is asked on a connection is answered in its task.
+    if let Err(error) = crew.run(serving).await {
         tracing::debug!(%error, "a connection ended with an error");
     }
 }
 
 // Differs from etcd: a connection bears no more streams than this, whatever
 // `--max-concurrent-streams` says; a client that opens more waits, as HTTP/2 has it.
-fn builder(service: &Service) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(service: &Service, spawner: Spawner) -> auto::Builder<Spawner> {
+    let mut builder = auto::Builder::new(spawner);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let keep_alive = service.keep_alive;
     let pings = !keep_alive.interval.is_zero() && !keep_alive.timeout.is_zero();

@@ -12,8 +12,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use kijabi_base::limits::RANGE_PIECE_BYTES;
-use kijabi_machine::RangePlan;
 use kijabi_machine::state::StateView;
+use kijabi_machine::{Error as MachineError, RangePlan};
 use kijabi_proto::etcdserverpb::{RangeResponse, RangeStreamResponse, ResponseHeader};
 use kijabi_proto::mvccpb::KeyValue;
 use prost::Message as _;
@@ -60,10 +60,11 @@ impl<T> Sink<T> {
 
 // === one large message ===
 
-/// The length of the message, if it can be sent this way.
-pub(super) fn message_bytes(plan: &RangePlan, header: &ResponseHeader) -> Option<u32> {
+/// The length of the message; gRPC has four bytes for it.
+pub(super) fn message_bytes(plan: &RangePlan, header: &ResponseHeader) -> Result<u32, Error> {
     let around = prefix(header).len() as u64 + suffix(plan).len() as u64;
-    u32::try_from(around + plan.wire_bytes()?).ok()
+    let length = plan.wire_bytes().and_then(|bytes| u32::try_from(around + bytes).ok());
+    length.ok_or_else(|| MachineError::AnswerTooLarge.into())
 }
 
 fn prefix(header: &ResponseHeader) -> Vec<u8> {

@@ -56,6 +56,12 @@ pub(super) struct Reader {
     turns: Turns,
 }
 
+/// What is held while a large range is planned; the room for its rows until it is sent.
+struct PlanTurn {
+    rows: OwnedSemaphorePermit,
+    plan: OwnedSemaphorePermit,
+}
+
 /// How an answer that is not small is made.
 enum Way {
     Whole(RangeResponse, OwnedSemaphorePermit),
@@ -109,7 +115,7 @@ impl Reader {
     ) -> Result<Option<(RangePlan, Arc<dyn StateReader>)>, Error> {
         let machine = self.machine.read();
         permit(&machine, caller, request)?;
-        if !request.count_only && machine.range_count(request) > RANGE_INLINE_ROWS_MAX {
+        if machine.range_count(request) > RANGE_INLINE_ROWS_MAX {
             return Ok(None);
         }
         let plan = machine.range(request)?;
@@ -123,7 +129,7 @@ impl Reader {
     ) -> Result<Response<RangeResponse>, Error> {
         let mut stream_turn = None;
         loop {
-            let turn = self.turns.plan().await?;
+            let turn = self.plan_turn(request).await?;
             match self.make(caller.clone(), request.clone(), turn, stream_turn.take()).await? {
                 Way::Whole(response, memory) => {
                     let mut response = Response::new(self.finish(response));
@@ -140,47 +146,59 @@ impl Reader {
         }
     }
 
+    /// Waits for the turn to plan, and for room for the rows.
+    async fn plan_turn(&self, request: &RangeRequest) -> Result<PlanTurn, Error> {
+        let count = self.machine.read().range_count(request);
+        let rows = self.turns.rows(count).await?;
+        Ok(PlanTurn { rows, plan: self.turns.plan().await? })
+    }
+
     /// Plans on a thread that may block, and makes the answer there.
     async fn make(
         &self,
         caller: Caller,
         request: RangeRequest,
-        turn: OwnedSemaphorePermit,
+        turn: PlanTurn,
         stream_turn: Option<OwnedSemaphorePermit>,
     ) -> Result<Way, Error> {
         let (this, runtime) = (self.clone(), Handle::current());
         let (answer, made) = oneshot::channel();
         tasks::blocking(move || {
             let machine = this.machine.read();
-            let plan = match permitted(&machine, &caller, &request) {
+            let mut plan = match permitted(&machine, &caller, &request) {
                 Ok(plan) => plan,
                 Err(error) => return drop(answer.send(Err(error.into()))),
             };
             let header = (this.header)(plan.revision());
             let state = machine.state();
-            let streamed = large::message_bytes(&plan, &header)
-                .filter(|_| plan.bytes() > RANGE_WHOLE_BYTES_MAX);
-            let Some(length) = streamed else {
+            if plan.bytes() <= RANGE_WHOLE_BYTES_MAX || plan.needs_all_values() {
                 drop(machine);
                 let whole = this.fetch_whole(plan, &*state, &runtime);
                 return drop(answer.send(whole.map(|(whole, memory)| Way::Whole(whole, memory))));
-            };
+            }
             let Some(_stream_turn) = stream_turn.or_else(|| this.turns.try_stream()) else {
                 return drop(answer.send(Ok(Way::WaitToStream)));
             };
             let (sender, pieces) = mpsc::channel::<Result<Frame<Bytes>, _>>(RANGE_PIECES_READY_MAX);
-            let mut machine = Some(machine);
-            let mut ready = Some((answer, pieces, turn));
+            let (mut machine, mut ready) = (Some(machine), Some((answer, pieces)));
+            let PlanTurn { rows: _rows, plan: plan_turn } = turn;
+            let mut plan_turn = Some(plan_turn);
             let sink = Sink { sender, runtime };
             state.with_view(&mut |view| {
                 // The view is of the moment of the plan; from here on the machine may go on.
                 machine = None;
-                if let Some((answer, pieces, turn)) = ready.take() {
-                    drop(turn);
-                    let body = Body::new(StreamBody::new(ReceiverStream::new(pieces)));
-                    let _ = answer.send(Ok(Way::Streamed(body)));
+                let resolved = plan.resolve(view).map_err(Error::from);
+                plan_turn = None;
+                let Some((answer, pieces)) = ready.take() else { return };
+                let length = resolved.and_then(|()| large::message_bytes(&plan, &header));
+                match length {
+                    Err(error) => drop(answer.send(Err(error))),
+                    Ok(length) => {
+                        let body = Body::new(StreamBody::new(ReceiverStream::new(pieces)));
+                        let _ = answer.send(Ok(Way::Streamed(body)));
+                        large::send_message(&plan, view, &header, length, &sink);
+                    }
                 }
-                large::send_message(&plan, view, &header, length, &sink);
             });
         });
         made.await.map_err(|_| Error::Stopped)?
@@ -234,13 +252,13 @@ impl Reader {
         bytes_target: usize,
     ) -> Result<ChunkStream, Error> {
         let stream_turn = self.turns.stream().await?;
-        let turn = self.turns.plan().await?;
+        let turn = self.plan_turn(&request).await?;
         let (this, runtime) = (self.clone(), Handle::current());
         let (answer, made) = oneshot::channel();
         tasks::blocking(move || {
             let _stream_turn = stream_turn;
             let machine = this.machine.read();
-            let plan = match permitted(&machine, &caller, &request) {
+            let mut plan = match permitted(&machine, &caller, &request) {
                 Ok(plan) => plan,
                 Err(error) => return drop(answer.send(Err(error.into()))),
             };
@@ -249,7 +267,7 @@ impl Reader {
             let (sender, chunks) = mpsc::channel(RANGE_PIECES_READY_MAX);
             let sink = Sink { sender, runtime };
             let chunks = ReceiverStream::new(chunks);
-            if !plan.is_ordered() {
+            if plan.needs_all_values() {
                 drop(machine);
                 match this.fetch_whole(plan, &*state, &sink.runtime) {
                     Ok((whole, _memory)) => {
@@ -260,13 +278,19 @@ impl Reader {
                 }
                 return;
             }
-            let (mut machine, mut ready) = (Some(machine), Some((answer, chunks, turn)));
+            let (mut machine, mut ready) = (Some(machine), Some((answer, chunks)));
+            let PlanTurn { rows: _rows, plan: plan_turn } = turn;
+            let mut plan_turn = Some(plan_turn);
             state.with_view(&mut |view| {
                 machine = None;
-                if let Some((answer, chunks, turn)) = ready.take() {
-                    drop(turn);
-                    let _ = answer.send(Ok(chunks));
+                // Chunks need no length: only an order must be known before the first one.
+                let ordered = if plan.is_ordered() { Ok(()) } else { plan.resolve(view) };
+                plan_turn = None;
+                let Some((answer, chunks)) = ready.take() else { return };
+                if let Err(error) = ordered {
+                    return drop(answer.send(Err(error.into())));
                 }
+                let _ = answer.send(Ok(chunks));
                 large::send_chunks(&plan, view, &header, bytes_target, &sink);
             });
         });

@@ -1,6 +1,6 @@
 //! Whose turn it is to read much, so that all reads together fit in memory.
 //!
-//! Owns: the three bounds and the waiting. Must not know: what is read. A newcomer's trap: who
+//! Owns: the bounds and the waiting. Must not know: what is read. A newcomer's trap: who
 //! waits holds nothing; a plan of a million rows is thrown away and made again rather than kept
 //! while it waits.
 // Differs from etcd: it reads whatever it is asked for, however little memory there is.
@@ -8,7 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kijabi_base::limits::{LARGE_RANGES_MAX, RANGE_MEMORY_BYTES_MAX, RANGE_WAITERS_MAX};
+use kijabi_base::limits::{
+    LARGE_RANGES_MAX, RANGE_KEY_BYTES, RANGE_MEMORY_BYTES_MAX, RANGE_ROWS_BYTES_MAX,
+    RANGE_WAITERS_MAX,
+};
+use kijabi_machine::Error as MachineError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
@@ -20,7 +24,9 @@ pub(super) struct Turns {
     plans: Arc<Semaphore>,
     /// Taken while an answer is sent as it is read: until the client has it.
     streams: Arc<Semaphore>,
-    /// In units of [`UNIT_BYTES`]: whole answers until they are sent.
+    /// In units of [`UNIT_BYTES`]: the rows of large ranges until their answers are made.
+    rows: Arc<Semaphore>,
+    /// In the same units: whole answers until they are sent.
     memory: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
     patience: Duration,
@@ -28,8 +34,8 @@ pub(super) struct Turns {
 
 /// One permit of the memory.
 const UNIT_BYTES: u64 = 1024;
-/// What a decoded key takes besides its record.
-const KEY_BYTES: u64 = 160;
+/// What a row takes while its range is planned and read through for the length of the answer.
+const ROW_BYTES: u64 = 48;
 
 // === impl Turns ===
 
@@ -40,6 +46,7 @@ impl Turns {
         Self {
             plans: permits(LARGE_RANGES_MAX / 2),
             streams: permits(LARGE_RANGES_MAX),
+            rows: permits((RANGE_ROWS_BYTES_MAX / UNIT_BYTES) as usize),
             memory: permits((RANGE_MEMORY_BYTES_MAX / UNIT_BYTES) as usize),
             waiters: permits(RANGE_WAITERS_MAX),
             patience,
@@ -59,6 +66,12 @@ impl Turns {
         Arc::clone(&self.streams).try_acquire_owned().ok()
     }
 
+    /// Room for a plan of so many rows. One that takes more than there is gets all of it.
+    pub(super) async fn rows(&self, count: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let bytes = (ROW_BYTES * count as u64).min(RANGE_ROWS_BYTES_MAX);
+        self.wait(&self.rows, units(bytes)).await
+    }
+
     /// Room for an answer of `rows` rows whose records are `bytes` long. One that could never fit
     /// is refused at once.
     pub(super) async fn memory(
@@ -66,12 +79,11 @@ impl Turns {
         bytes: u64,
         rows: usize,
     ) -> Result<OwnedSemaphorePermit, Error> {
-        let bytes = bytes + KEY_BYTES * rows as u64;
+        let bytes = bytes + RANGE_KEY_BYTES * rows as u64;
         if bytes > RANGE_MEMORY_BYTES_MAX {
-            return Err(Error::TooManyRequests);
+            return Err(MachineError::AnswerTooLarge.into());
         }
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        self.wait(&self.memory, units).await
+        self.wait(&self.memory, units(bytes)).await
     }
 
     async fn wait(
@@ -92,6 +104,10 @@ impl Turns {
     }
 }
 
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use kijabi_base::tasks;
@@ -102,8 +118,9 @@ mod tests {
     async fn reads_wait_for_memory_and_are_refused_when_none_comes_free() {
         let patient = Turns::new(Duration::from_secs(600));
         let hasty = Turns { patience: Duration::from_millis(1), ..patient.clone() };
-        let most = RANGE_MEMORY_BYTES_MAX - KEY_BYTES;
-        assert!(matches!(patient.memory(most + 1, 1).await, Err(Error::TooManyRequests)));
+        let most = RANGE_MEMORY_BYTES_MAX - RANGE_KEY_BYTES;
+        let never = patient.memory(most + 1, 1).await;
+        assert!(matches!(never, Err(Error::Machine(MachineError::AnswerTooLarge))), "{never:?}");
         let all = patient.memory(most, 1).await.unwrap();
         assert!(matches!(hasty.memory(1, 1).await, Err(Error::TooManyRequests)));
         let waiting = tasks::spawn("waiting", {
