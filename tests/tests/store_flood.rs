@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-/// What a member may hold in memory, whatever is asked of it, beside the keys themselves.
+/// What a member may hold in memory, a million keys included, whatever is asked of it.
 const MEMORY_MAX: u64 = 512 << 20;
 /// How long another client may wait for an answer meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,7 +48,6 @@ async fn goes_on(client: &Client) {
 
 /// E6: a thousand ranges over a million keys at once, some of whose clients take all of it.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a minute or more: cargo test -p kijabi-tests --test store_flood -- --ignored"]
 async fn a_thousand_ranges_over_a_million_keys_are_bounded() {
     const KEYS: usize = 1_000_000;
     const READS: usize = 1_000;
@@ -96,7 +95,7 @@ async fn a_thousand_ranges_over_a_million_keys_are_bounded() {
     goes_on(&other).await;
     let peak = peak(&mut member);
     println!("{} MiB, {} of them before the reads", peak >> 20, before >> 20);
-    assert!(peak - before < MEMORY_MAX, "{} MiB for the reads", (peak - before) >> 20);
+    assert!(peak < MEMORY_MAX, "{} MiB", peak >> 20);
 }
 
 /// E10: a stream of 10^5 watches on one key, whose client reads no event.
