@@ -49,6 +49,18 @@ pub trait StateReader: Send + Sync + 'static {
     /// The values of several keys, in their order.
     fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError>;
 
+    /// Visits the values of several keys, in their order, where they are.
+    fn visit_all(
+        &self,
+        table: Table,
+        keys: &[Vec<u8>],
+        visit: &mut dyn FnMut(Option<&[u8]>),
+    ) -> Result<(), StateError> {
+        let values = self.multi_get(table, keys)?;
+        values.iter().for_each(|value| visit(value.as_deref()));
+        Ok(())
+    }
+
     /// Reads on one consistent view: what is removed meanwhile can still be read.
     fn with_view(&self, read: &mut dyn FnMut(&dyn StateView)) {
         read(&Live(self));
@@ -70,6 +82,18 @@ pub trait StateReader: Send + Sync + 'static {
 pub trait StateView {
     /// The values of several keys, in their order.
     fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError>;
+
+    /// Visits the values of several keys, in their order, where they are.
+    fn visit_all(
+        &self,
+        table: Table,
+        keys: &[Vec<u8>],
+        visit: &mut dyn FnMut(Option<&[u8]>),
+    ) -> Result<(), StateError> {
+        let values = self.multi_get(table, keys)?;
+        values.iter().for_each(|value| visit(value.as_deref()));
+        Ok(())
+    }
 }
 
 /// No view of its own: the state as it is when it is read.
@@ -78,6 +102,15 @@ struct Live<'a, S: ?Sized>(&'a S);
 impl<S: StateReader + ?Sized> StateView for Live<'_, S> {
     fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
         self.0.multi_get(table, keys)
+    }
+
+    fn visit_all(
+        &self,
+        table: Table,
+        keys: &[Vec<u8>],
+        visit: &mut dyn FnMut(Option<&[u8]>),
+    ) -> Result<(), StateError> {
+        self.0.visit_all(table, keys, visit)
     }
 }
 

@@ -179,6 +179,22 @@ impl State {
     }
 }
 
+impl State {
+    fn visit_with(
+        &self,
+        table: Table,
+        keys: &[Vec<u8>],
+        options: &ReadOptions,
+        visit: &mut dyn FnMut(Option<&[u8]>),
+    ) -> Result<(), StateError> {
+        let family = self.family(table);
+        for value in self.db.batched_multi_get_cf_opt(family, keys, false, options) {
+            visit(value.map_err(failed)?.as_deref());
+        }
+        Ok(())
+    }
+}
+
 fn family_options(cache: &Cache) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
@@ -205,12 +221,23 @@ impl kijabi_machine::state::StateView for StateView<'_> {
         let mut options = ReadOptions::default();
         options.set_snapshot(&self.snapshot);
         options.fill_cache(false);
-        let family = self.state.family(table);
-        let values = self.state.db.batched_multi_get_cf_opt(family, keys, false, &options);
-        values
-            .into_iter()
-            .map(|value| Ok(value.map_err(failed)?.map(|value| Bytes::copy_from_slice(&value))))
-            .collect()
+        let mut values = Vec::with_capacity(keys.len());
+        self.state.visit_with(table, keys, &options, &mut |value| {
+            values.push(value.map(Bytes::copy_from_slice));
+        })?;
+        Ok(values)
+    }
+
+    fn visit_all(
+        &self,
+        table: Table,
+        keys: &[Vec<u8>],
+        visit: &mut dyn FnMut(Option<&[u8]>),
+    ) -> Result<(), StateError> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        options.fill_cache(false);
+        self.state.visit_with(table, keys, &options, visit)
     }
 }
 
@@ -225,11 +252,20 @@ impl StateReader for State {
     }
 
     fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
-        let values = self.db.batched_multi_get_cf(self.family(table), keys, false);
-        values
-            .into_iter()
-            .map(|value| Ok(value.map_err(failed)?.map(|value| Bytes::copy_from_slice(&value))))
-            .collect()
+        let mut values = Vec::with_capacity(keys.len());
+        self.visit_with(table, keys, &ReadOptions::default(), &mut |value| {
+            values.push(value.map(Bytes::copy_from_slice));
+        })?;
+        Ok(values)
+    }
+
+    fn visit_all(
+        &self,
+        table: Table,
+        keys: &[Vec<u8>],
+        visit: &mut dyn FnMut(Option<&[u8]>),
+    ) -> Result<(), StateError> {
+        self.visit_with(table, keys, &ReadOptions::default(), visit)
     }
 
     fn scan(

@@ -19,7 +19,7 @@ use super::key_range::KeyRange;
 use super::row::Row;
 use super::store::{Mvcc, Rows, decode};
 use crate::error::Error;
-use crate::state::{StateReader, StateView};
+use crate::state::{StateError, StateReader, StateView, Table};
 
 /// Rows fetched at once.
 const FETCH_ROWS: usize = 256;
@@ -278,23 +278,55 @@ impl RangePlan {
         Ok(kvs)
     }
 
-    /// The encoded key-value pairs of the rows `part`, if the bytes they take are known.
-    pub fn fetch_records(
+    /// Visits the encoded key-value pairs of the rows `part`, if the bytes they take are known.
+    pub fn visit_part(
         &self,
         part: std::ops::Range<usize>,
         view: &dyn StateView,
-    ) -> Result<Vec<Bytes>, Error> {
+        visit: impl FnMut(&[u8]),
+    ) -> Result<(), Error> {
+        self.visit_with(part, visit, |keys, visit| view.visit_all(Table::Key, keys, visit))
+    }
+
+    /// Visits the encoded key-value pairs of the answer, if the bytes they take are known.
+    pub fn visit(
+        &self,
+        state: &dyn StateReader,
+        mut visit: impl FnMut(&[u8]),
+    ) -> Result<(), Error> {
+        let rows = self.rows.len().min(self.limit().unwrap_or(usize::MAX));
+        for from in (0..rows).step_by(FETCH_ROWS) {
+            let part = from..rows.min(from + FETCH_ROWS);
+            self.visit_with(part, &mut visit, |keys, visit| {
+                state.visit_all(Table::Key, keys, visit)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn visit_with(
+        &self,
+        part: std::ops::Range<usize>,
+        mut visit: impl FnMut(&[u8]),
+        read: impl FnOnce(&[Vec<u8>], &mut dyn FnMut(Option<&[u8]>)) -> Result<(), StateError>,
+    ) -> Result<(), Error> {
         let rows = self.rows.get(part).unwrap_or_default();
-        let encoded = |record: Option<Bytes>| {
-            let record = record.ok_or(Error::Compacted)?;
-            if !self.keys_only {
-                return Ok(record);
+        let keys: Vec<Vec<u8>> = rows.iter().map(|row| row.key()).collect();
+        let mut done = Ok(());
+        read(&keys, &mut |record| {
+            let visited = match record {
+                None => Err(Error::Compacted),
+                Some(record) if !self.keys_only => {
+                    visit(record);
+                    Ok(())
+                }
+                Some(record) => without_value(record).map(|record| visit(&record)),
+            };
+            if done.is_ok() {
+                done = visited;
             }
-            let mut kv = decode(record)?;
-            kv.value.clear();
-            Ok(kv.encode_to_vec().into())
-        };
-        (&view).records(rows)?.into_iter().map(encoded).collect()
+        })?;
+        done
     }
 
     fn read(
@@ -348,6 +380,13 @@ struct Found {
     row: Row,
     by: i64,
     bytes: u64,
+}
+
+/// An encoded key-value pair with no value.
+fn without_value(record: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut kv = decode(Bytes::copy_from_slice(record))?;
+    kv.value.clear();
+    Ok(kv.encode_to_vec())
 }
 
 /// Bytes of a field of that length in the answer.

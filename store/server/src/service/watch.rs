@@ -6,16 +6,19 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
+use futures::stream::Empty;
 use kijabi_base::limits::GRPC_OVERHEAD_BYTES;
 use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::watch_server::Watch;
+use tonic::body::Body;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::guard::{Learner, admit, requires_leader};
+use super::range::Streamed;
 use crate::access::Credentials;
 use crate::serve::reword;
 use crate::store::Store;
-use crate::watch::{Asker, Hub, Responses, Source, Terms, open};
+use crate::watch::{Asker, Hub, Source, Terms, open};
 
 /// The path of the call.
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
@@ -55,7 +58,8 @@ impl WatchService {
 
 #[tonic::async_trait]
 impl Watch for WatchService {
-    type WatchStream = Responses;
+    /// The real responses take the place of this stream's.
+    type WatchStream = Empty<Result<pb::WatchResponse, Status>>;
 
     async fn watch(
         &self,
@@ -65,6 +69,9 @@ impl Watch for WatchService {
         let terms =
             self.terms(requires_leader(request.metadata()), Credentials::of(&self.store, &request));
         let requests = request.into_inner().map_err(|status| reword(WATCH, status));
-        Ok(Response::new(open(self.source.clone(), terms, requests)))
+        let responses = open(self.source.clone(), terms, requests);
+        let mut response = Response::new(futures::stream::empty());
+        response.extensions_mut().insert(Streamed::new(Body::new(responses)));
+        Ok(response)
     }
 }

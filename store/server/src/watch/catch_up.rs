@@ -11,18 +11,19 @@ use kijabi_base::limits::{
 };
 use kijabi_base::tasks;
 use kijabi_machine::state::StateError;
-use kijabi_machine::{HistoryLimit, Machine, RevisionEvents, read_history};
+use kijabi_machine::{HistoryLimit, Machine, read_history};
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::coverage::Coverage;
+use super::encoded::Encoded;
 
 /// What one round read.
 #[derive(Debug)]
 pub(super) struct Round {
     /// The events by revision.
-    pub(super) revisions: Vec<Arc<RevisionEvents>>,
+    pub(super) revisions: Vec<Arc<Encoded>>,
     /// The first revision that was not read.
     pub(super) next: i64,
     /// Watchers that want something below this have lost it.
@@ -78,6 +79,7 @@ fn read(machine: &RwLock<Machine>, wanted: &Wanted) -> Result<Round, StateError>
     if *previous && left_out > 0 {
         tracing::warn!(left_out, "one revision has too many bytes of previous values for a watch");
     }
-    let revisions = revisions.into_iter().map(Arc::new).collect();
+    let encoded = |events| Arc::new(Encoded::new(Arc::new(events)));
+    let revisions = revisions.into_iter().map(encoded).collect();
     Ok(Round { revisions, next: history.next, compacted })
 }

@@ -17,6 +17,7 @@ use kijabi_machine::{KeyRange, RevisionEvents};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
+use super::encoded::Encoded;
 use super::interest::{Interest, Stream, Wanted};
 use super::tally::Tally;
 use crate::store::EventSink;
@@ -42,7 +43,7 @@ pub(crate) struct Hub {
 struct Ring {
     /// The last revision that was published.
     published: i64,
-    revisions: VecDeque<Arc<RevisionEvents>>,
+    revisions: VecDeque<Arc<Encoded>>,
     bytes: usize,
 }
 
@@ -75,7 +76,7 @@ pub(crate) struct Registration {
 #[derive(Debug)]
 pub(crate) struct Pickup {
     /// The revisions that may hold something, in order.
-    pub(crate) revisions: Vec<Arc<RevisionEvents>>,
+    pub(crate) revisions: Vec<Arc<Encoded>>,
     /// If set, the ring no longer holds what was missed from this revision on: read history.
     pub(crate) lost_from: Option<i64>,
     /// Everything up to here has been picked up, or is lost from the ring.
@@ -216,7 +217,7 @@ impl Ring {
         );
         self.published = revision.revision;
         self.bytes += bytes(revision);
-        self.revisions.push_back(Arc::clone(revision));
+        self.revisions.push_back(Arc::new(Encoded::new(Arc::clone(revision))));
     }
 
     /// Keeps the ring within its bounds; a single revision may exceed them while it is the last.
@@ -230,7 +231,7 @@ impl Ring {
     }
 
     /// At most `max` revisions from `from` on; `None` if the ring begins later.
-    fn recent(&self, from: i64, max: usize) -> Option<Vec<Arc<RevisionEvents>>> {
+    fn recent(&self, from: i64, max: usize) -> Option<Vec<Arc<Encoded>>> {
         if from > self.published {
             return Some(Vec::new());
         }
@@ -278,11 +279,11 @@ impl Streams {
     }
 }
 
-/// Bytes that a revision's events hold, about.
+/// Bytes that a revision's events hold, about: as they are, and encoded.
 fn bytes(revision: &RevisionEvents) -> usize {
     const EVENT_OVERHEAD_BYTES: usize = 256;
     let of = |kv: &Option<kijabi_proto::mvccpb::KeyValue>| {
-        kv.as_ref().map_or(0, |kv| kv.key.len() + kv.value.len())
+        kv.as_ref().map_or(0, |kv| 2 * (kv.key.len() + kv.value.len()))
     };
     revision
         .events
@@ -356,7 +357,7 @@ impl Registration {
 
     /// At most `max` revisions from `from` on out of the ring, and the last revision published;
     /// `None` if the ring begins later.
-    pub(crate) fn recent(&self, from: i64, max: usize) -> (Option<Vec<Arc<RevisionEvents>>>, i64) {
+    pub(crate) fn recent(&self, from: i64, max: usize) -> (Option<Vec<Arc<Encoded>>>, i64) {
         let ring = self.hub.ring.lock();
         (ring.recent(from, max), ring.published)
     }

@@ -7,6 +7,7 @@
 mod asker;
 mod catch_up;
 mod coverage;
+mod encoded;
 mod hub;
 mod interest;
 mod outbox;
@@ -22,5 +23,5 @@ pub(crate) use asker::Asker;
 pub(crate) use coverage::Coverage;
 pub(crate) use hub::{Hub, Registration};
 pub(crate) use session::Source;
-pub(crate) use stream::{Responses, Terms, open};
+pub(crate) use stream::{Terms, open};
 pub(crate) use tally::Tally;

@@ -6,10 +6,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kijabi_base::limits::{WATCH_STREAM_BYTES_MAX, WATCH_STREAM_QUEUE_MAX};
-use kijabi_proto::etcdserverpb::WatchResponse;
 use parking_lot::Mutex;
-use prost::Message as _;
+
+/// Responses that are sent in one piece have no more bytes than this together.
+const TOGETHER_BYTES_MAX: usize = 16 << 10;
 
 /// The responses. Cloning shares.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +19,8 @@ pub(super) struct Outbox(Arc<Mutex<Waiting>>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Each with its size on the wire.
-    responses: VecDeque<(usize, WatchResponse)>,
+    /// Each as it goes over the wire, gRPC's prefix included.
+    responses: VecDeque<Bytes>,
     bytes: usize,
 }
 
@@ -32,18 +34,31 @@ impl Outbox {
     }
 
     /// Adds a response, whether there is room or not.
-    pub(super) fn push(&self, response: WatchResponse) {
-        let bytes = response.encoded_len();
+    pub(super) fn push(&self, response: Bytes) {
         let mut waiting = self.0.lock();
-        waiting.bytes += bytes;
-        waiting.responses.push_back((bytes, response));
+        waiting.bytes += response.len();
+        waiting.responses.push_back(response);
     }
 
-    /// Takes the oldest one.
-    pub(super) fn pop(&self) -> Option<WatchResponse> {
+    /// Takes the oldest one, together with those after it if they are small.
+    pub(super) fn pop(&self) -> Option<Bytes> {
         let mut waiting = self.0.lock();
-        let (bytes, response) = waiting.responses.pop_front()?;
-        waiting.bytes -= bytes;
+        let mut together = 0;
+        let fitting = waiting.responses.iter().take_while(|next| {
+            together += next.len();
+            together <= TOGETHER_BYTES_MAX
+        });
+        let response = match fitting.count() {
+            0 | 1 => waiting.responses.pop_front()?,
+            several => {
+                let mut joined = Vec::with_capacity(TOGETHER_BYTES_MAX);
+                for next in waiting.responses.drain(..several) {
+                    joined.extend_from_slice(&next);
+                }
+                joined.into()
+            }
+        };
+        waiting.bytes -= response.len();
         if waiting.responses.is_empty() {
             // An idle stream keeps no memory for what it has said.
             waiting.responses.shrink_to(4);

@@ -4,12 +4,19 @@
 //! the revision in the header of an event response is a promise: everything up to it has been
 //! delivered to that watch, so a partial answer names the last revision it holds.
 
+use bytes::Bytes;
 use kijabi_proto::etcdserverpb::{ResponseHeader, WatchResponse};
-use kijabi_proto::mvccpb::Event;
 use prost::Message as _;
+use prost::encoding::{encode_varint, encoded_len_varint};
+
+use super::encoded::Part;
 
 /// The id in answers that are about no single watch.
 pub(super) const NO_WATCH: i64 = -1;
+/// Bytes before a message.
+const PREFIX_BYTES: usize = 5;
+/// The tag of `WatchResponse.events`.
+const EVENTS_TAG: u8 = 11 << 3 | 2;
 
 /// A watch was created.
 pub(super) fn created(header: ResponseHeader, watch_id: i64) -> WatchResponse {
@@ -36,58 +43,104 @@ pub(super) fn progress(header: ResponseHeader, watch_id: i64) -> WatchResponse {
     WatchResponse { header: Some(header), watch_id, ..Default::default() }
 }
 
-/// Events.
-pub(super) fn events(header: ResponseHeader, watch_id: i64, events: Vec<Event>) -> WatchResponse {
-    WatchResponse { header: Some(header), watch_id, events, ..Default::default() }
+/// A response as it goes over the wire, gRPC's prefix included.
+pub(super) fn framed(response: &WatchResponse) -> Bytes {
+    let mut frame = prefixed(response.encoded_len());
+    response.encode_raw(&mut frame);
+    frame.into()
 }
 
-/// Splits a response of `bytes_max` bytes or more into fragments below that, as far as single
-/// events allow.
-pub(super) fn fragments(mut response: WatchResponse, bytes_max: usize) -> Vec<WatchResponse> {
-    if response.events.len() < 2 || response.encoded_len() < bytes_max {
-        return vec![response];
+/// The beginning of a frame for a message of that length.
+fn prefixed(length: usize) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(PREFIX_BYTES + length);
+    // Not compressed, then the length.
+    frame.push(0);
+    frame.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    frame
+}
+
+/// Gives `send` the events of a watch, in fragments below `bytes_max` bytes as far as single events
+/// allow.
+pub(super) fn events(
+    header: ResponseHeader,
+    watch_id: i64,
+    events: &[Part<'_>],
+    bytes_max: usize,
+    mut send: impl FnMut(Bytes),
+) {
+    let mut head = progress(header, watch_id);
+    let fields: usize = events.iter().map(field_bytes).sum();
+    if events.len() < 2 || head.encoded_len() + fields < bytes_max {
+        return send(with_events(&head, events, fields));
     }
-    let events = std::mem::take(&mut response.events);
-    response.fragment = true;
-    let overhead = response.encoded_len();
-    let mut fragments = vec![response.clone()];
-    let mut bytes = overhead;
-    for event in events {
-        // The event's own length, its tag and the length's own length.
-        let event_bytes = prost::encoding::message::encoded_len(11, &event);
-        let last = fragments.last_mut().expect("there is always one");
-        if last.events.is_empty() || bytes + event_bytes < bytes_max {
-            bytes += event_bytes;
-            last.events.push(event);
-        } else {
-            bytes = overhead + event_bytes;
-            fragments.push(WatchResponse { events: vec![event], ..response.clone() });
+    head.fragment = true;
+    let overhead = head.encoded_len();
+    let (mut from, mut bytes) = (0, 0);
+    for (at, event) in events.iter().enumerate() {
+        let more = field_bytes(event);
+        if at > from && overhead + bytes + more >= bytes_max {
+            send(with_events(&head, &events[from..at], bytes));
+            (from, bytes) = (at, 0);
         }
+        bytes += more;
     }
-    if let Some(last) = fragments.last_mut() {
-        last.fragment = false;
+    head.fragment = false;
+    send(with_events(&head, &events[from..], bytes));
+}
+
+/// Bytes of an event as a field: its tag, its length and itself.
+fn field_bytes(event: &Part<'_>) -> usize {
+    1 + encoded_len_varint(event.len() as u64) + event.len()
+}
+
+/// A response with events whose fields have `fields` bytes together.
+fn with_events(head: &WatchResponse, events: &[Part<'_>], fields: usize) -> Bytes {
+    let mut frame = prefixed(head.encoded_len() + fields);
+    head.encode_raw(&mut frame);
+    for event in events {
+        frame.push(EVENTS_TAG);
+        encode_varint(event.len() as u64, &mut frame);
+        event.put(&mut frame);
     }
-    fragments
+    frame.into()
 }
 
 #[cfg(test)]
 mod tests {
-    use kijabi_proto::mvccpb::KeyValue;
+    use std::sync::Arc;
 
+    use kijabi_machine::RevisionEvents;
+    use kijabi_proto::mvccpb::{Event, KeyValue};
+
+    use super::super::encoded::Encoded;
     use super::*;
 
-    fn response(values: &[usize]) -> WatchResponse {
+    fn sent(values: &[usize], bytes_max: usize) -> Vec<WatchResponse> {
         let event = |bytes: &usize| Event {
             kv: Some(KeyValue { value: vec![0; *bytes].into(), ..Default::default() }),
             ..Default::default()
         };
-        events(ResponseHeader::default(), 1, values.iter().map(event).collect())
+        let events: Vec<Event> = values.iter().map(event).collect();
+        let count = events.len();
+        let revision = RevisionEvents { revision: 7, events, previous_left_out: false };
+        let encoded = Encoded::new(Arc::new(revision));
+        let parts: Vec<_> = (0..count).map(|number| encoded.part(number, true)).collect();
+        let header = ResponseHeader { revision: 7, ..Default::default() };
+        let mut sent = Vec::new();
+        super::events(header, 1, &parts, bytes_max, |frame| {
+            assert_eq!(frame[1..5], u32::try_from(frame.len() - 5).unwrap().to_be_bytes());
+            sent.push(WatchResponse::decode(&frame[5..]).unwrap());
+        });
+        let whole = sent.iter().flat_map(|response| &response.events).cloned();
+        assert_eq!(whole.collect::<Vec<_>>(), encoded.events);
+        assert!(sent.iter().all(|response| response.header == Some(header)));
+        sent
     }
 
     #[test]
     fn only_a_large_response_is_split_and_only_between_events() {
         let sizes = |values: &[usize]| -> Vec<usize> {
-            let fragments = fragments(response(values), 1000);
+            let fragments = sent(values, 1000);
             let marks: Vec<bool> = fragments.iter().map(|f| f.fragment).collect();
             let (last, others) = marks.split_last().unwrap();
             assert!(!last && others.iter().all(|mark| *mark), "{marks:?}");
@@ -96,5 +149,6 @@ mod tests {
         assert_eq!(sizes(&[100, 100]), [2]);
         assert_eq!(sizes(&[5000]), [1]);
         assert_eq!(sizes(&[400, 400, 400, 5000, 1]), [2, 1, 1, 1]);
+        assert_eq!(sent(&[400, 400, 400, 5000, 1], usize::MAX).len(), 1);
     }
 }

@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use kijabi_base::limits::{WATCH_CATCH_UP_BYTES_MAX, WATCH_CATCH_UP_REVISIONS_MAX};
 use kijabi_machine::state::StateError;
-use kijabi_machine::{Caller, Machine, RevisionEvents};
+use kijabi_machine::{Caller, Machine};
 use kijabi_proto::etcdserverpb::watch_request::RequestUnion;
 use kijabi_proto::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse};
 use parking_lot::RwLock;
-use prost::Message as _;
 use tokio::task::JoinHandle;
 
 use super::catch_up::{self, Round, Wanted};
 use super::coverage::Coverage;
+use super::encoded::{Encoded, Part};
 use super::hub::{Hub, Registration};
 use super::outbox::Outbox;
 use super::respond;
@@ -84,8 +84,8 @@ impl Session {
         &self.outbox
     }
 
-    fn send(&self, response: WatchResponse) {
-        self.outbox.push(response);
+    fn send(&self, response: &WatchResponse) {
+        self.outbox.push(respond::framed(response));
     }
 
     fn header(&self, revision: i64) -> ResponseHeader {
@@ -122,7 +122,7 @@ impl Session {
         let mut watcher = Watcher::of(request);
         if let Some(reason) = self.refusal(caller, request, &watcher) {
             let response = respond::refused(self.header_now(), &reason);
-            return self.send(response);
+            return self.send(&response);
         }
         let id = self.assign_id(request.watch_id);
         let published = self.registration.cover(watcher.range());
@@ -134,7 +134,7 @@ impl Session {
         watcher.live_from = published + 1;
         self.any_behind |= watcher.behind;
         let response = respond::created(self.header(now), id);
-        self.send(response);
+        self.send(&response);
         self.share.previous(watcher.wants_previous().into());
         self.watchers.insert(id, watcher);
     }
@@ -143,7 +143,7 @@ impl Session {
         if let Some(watcher) = self.watchers.remove(&id) {
             self.after_leaving(&watcher);
             let response = respond::canceled(self.header_now(), id);
-            self.send(response);
+            self.send(&response);
         }
     }
 
@@ -217,49 +217,44 @@ impl Session {
     /// Gives the watches chosen their events of `revisions`, which reach up to `upto`.
     fn deliver(
         &mut self,
-        revisions: &[Arc<RevisionEvents>],
+        revisions: &[Arc<Encoded>],
         upto: i64,
         chosen: impl Fn(&Watcher) -> bool,
     ) {
-        let mut responses = Vec::new();
-        let header = &self.source.header;
-        for (id, watcher) in self.watchers.iter_mut().filter(|(_, watcher)| chosen(watcher)) {
-            let before = responses.len();
-            let (mut events, mut bytes) = (Vec::new(), 0);
-            let mut upto = upto;
+        let Self { source, watchers, any_behind, outbox, .. } = self;
+        let mut events: Vec<Part<'_>> = Vec::new();
+        for (id, watcher) in watchers.iter_mut().filter(|(_, watcher)| chosen(watcher)) {
+            let bytes_max = if watcher.fragment { source.fragment_bytes } else { usize::MAX };
+            let send = |revision, events: &[Part<'_>]| {
+                let header = (source.header)(revision);
+                respond::events(header, *id, events, bytes_max, |frame| outbox.push(frame));
+            };
+            let (mut upto, mut bytes) = (upto, 0);
             for (at, revision) in revisions.iter().enumerate() {
                 if watcher.misses_previous(revision) {
                     // It reads them from history, as if it had been too slow for the ring.
                     watcher.behind = true;
                     watcher.live_from = upto + 1;
-                    self.any_behind = true;
+                    *any_behind = true;
                     upto = revision.revision - 1;
                     break;
                 }
                 let had = events.len();
                 watcher.take(revision, &mut events);
-                bytes += events[had..].iter().map(|event| event.encoded_len()).sum::<usize>();
+                bytes += events[had..].iter().map(Part::len).sum::<usize>();
                 // A revision is never split here (WATCH-2), a batch of many may be.
                 if bytes >= WATCH_CATCH_UP_BYTES_MAX && at + 1 < revisions.len() {
-                    let events = std::mem::take(&mut events);
-                    responses.push((
-                        respond::events(header(revision.revision), *id, events),
-                        watcher.fragment,
-                    ));
-                    bytes = 0;
+                    send(revision.revision, &events);
+                    watcher.quiet = false;
+                    (bytes, events) = (0, Vec::new());
                 }
             }
             if !events.is_empty() {
-                responses.push((respond::events(header(upto), *id, events), watcher.fragment));
+                send(upto, &events);
+                watcher.quiet = false;
+                events.clear();
             }
             watcher.next = watcher.next.max(upto + 1);
-            watcher.quiet &= responses.len() == before;
-        }
-        for (response, fragment) in responses {
-            let bytes_max = if fragment { self.source.fragment_bytes } else { usize::MAX };
-            for part in respond::fragments(response, bytes_max) {
-                self.send(part);
-            }
         }
     }
 
@@ -273,7 +268,7 @@ impl Session {
             && self.watchers.values().all(|watcher| watcher.has_progressed(self.position));
         if told {
             let response = respond::progress(self.header(self.position), respond::NO_WATCH);
-            self.send(response);
+            self.send(&response);
         }
     }
 
@@ -291,7 +286,7 @@ impl Session {
         }
         for id in due {
             let response = respond::progress(self.header(self.position), id);
-            self.send(response);
+            self.send(&response);
         }
     }
 
@@ -352,7 +347,7 @@ impl Session {
             }
             // The header's revision is left out, as etcd does.
             let response = respond::compacted(self.header(0), id, round.compacted);
-            self.send(response);
+            self.send(&response);
         }
         self.deliver(&round.revisions, round.next - 1, |watcher| watcher.in_round);
         let position = self.position;

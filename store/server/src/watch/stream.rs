@@ -9,13 +9,16 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame};
 use kijabi_base::tasks::Shutdown;
 use kijabi_base::{clock, rng};
 use kijabi_machine::state::StateError;
-use kijabi_proto::etcdserverpb::{WatchRequest, WatchResponse};
+use kijabi_proto::etcdserverpb::WatchRequest;
 use tokio::sync::watch;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::asker::Asker;
 use super::catch_up::Round;
@@ -38,13 +41,13 @@ pub(crate) struct Terms {
     pub(crate) asker: Asker,
 }
 
-/// The responses of a stream. The stream runs while they are taken, and ends with them: an event
+/// The responses of a stream, as a body of gRPC. The stream runs while they are taken, and ends with them: an event
 /// needs one task to run and not two, and a client that takes nothing costs nothing.
 pub(crate) struct Responses {
     /// `None` once the stream has ended.
     running: Option<Pin<Box<dyn Future<Output = Option<Status>> + Send>>>,
     outbox: Outbox,
-    /// Why it ended, after everything else was said.
+    /// How it ended, after everything else was said.
     end: Option<Status>,
 }
 
@@ -60,26 +63,37 @@ pub(crate) fn open(
     Responses { running: Some(Box::pin(running)), outbox, end: None }
 }
 
-impl Stream for Responses {
-    type Item = Result<WatchResponse, Status>;
+impl HttpBody for Responses {
+    type Data = Bytes;
+    type Error = Status;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        if let Some(response) = this.outbox.pop() {
-            return Poll::Ready(Some(Ok(response)));
+        if let Some(responses) = this.outbox.pop() {
+            return Poll::Ready(Some(Ok(Frame::data(responses))));
         }
         if let Some(running) = &mut this.running
             && let Poll::Ready(end) = running.as_mut().poll(context)
         {
-            this.end = end;
+            this.end = Some(end.unwrap_or_else(|| Status::new(Code::Ok, "")));
             this.running = None;
         }
         match (this.outbox.pop(), &this.running) {
-            (Some(response), _) => Poll::Ready(Some(Ok(response))),
+            (Some(responses), _) => Poll::Ready(Some(Ok(Frame::data(responses)))),
             (None, Some(_)) => Poll::Pending,
-            (None, None) => Poll::Ready(this.end.take().map(Err)),
+            (None, None) => Poll::Ready(this.end.take().map(trailers)),
         }
     }
+}
+
+/// The last thing that is said.
+fn trailers(end: Status) -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::with_capacity(2);
+    end.add_header(&mut trailers)?;
+    Ok(Frame::trailers(trailers))
 }
 
 async fn serve(

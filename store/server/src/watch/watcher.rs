@@ -9,6 +9,8 @@ use kijabi_proto::etcdserverpb::WatchCreateRequest;
 use kijabi_proto::etcdserverpb::watch_create_request::FilterType;
 use kijabi_proto::mvccpb::{Event, event::EventType};
 
+use super::encoded::{Encoded, Part};
+
 /// A watch.
 #[derive(Debug)]
 pub(super) struct Watcher {
@@ -92,17 +94,15 @@ impl Watcher {
     }
 
     /// Adds the events of one revision that this watch wants.
-    pub(super) fn take(&self, revision: &RevisionEvents, wanted: &mut Vec<Event>) {
+    pub(super) fn take<'a>(&self, revision: &'a Encoded, wanted: &mut Vec<Part<'a>>) {
         if revision.revision < self.next {
             return;
         }
-        for event in &revision.events {
+        for (number, event) in revision.events.iter().enumerate() {
             let Some(kv) = &event.kv else { continue };
-            if !self.range().contains(&kv.key) || self.filters_out(event) {
-                continue;
+            if self.range().contains(&kv.key) && !self.filters_out(event) {
+                wanted.push(revision.part(number, self.prev_kv));
             }
-            let prev_kv = event.prev_kv.clone().filter(|_| self.prev_kv);
-            wanted.push(Event { r#type: event.r#type, kv: event.kv.clone(), prev_kv });
         }
     }
 

@@ -16,7 +16,7 @@ use tonic::body::Body;
 
 /// A body that takes the place of the message's.
 #[derive(Clone)]
-pub(super) struct Streamed(Arc<Mutex<Option<Body>>>);
+pub(in crate::service) struct Streamed(Arc<Mutex<Option<Body>>>);
 
 /// What an answer takes of the memory for answers.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ pub(super) struct Held {
 }
 
 impl Streamed {
-    pub(super) fn new(body: Body) -> Self {
+    pub(in crate::service) fn new(body: Body) -> Self {
         Self(Arc::new(Mutex::new(Some(body))))
     }
 }
@@ -44,7 +44,7 @@ pub(crate) fn streamed(extensions: &mut http::Extensions) -> Option<Body> {
 /// Gives an answer the body that its service meant it to have.
 pub(crate) fn complete(mut response: http::Response<Body>) -> http::Response<Body> {
     if let Some(body) = streamed(response.extensions_mut()) {
-        return response.map(|_| body);
+        response = response.map(|_| body);
     }
     match response.extensions_mut().remove::<Held>() {
         Some(held) => response.map(|body| Body::new(HeldBody { body, _held: held })),

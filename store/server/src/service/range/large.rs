@@ -11,8 +11,9 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
+use http_body_util::StreamBody;
 use kijabi_base::limits::RANGE_PIECE_BYTES;
-use kijabi_machine::state::StateView;
+use kijabi_machine::state::{StateReader, StateView};
 use kijabi_machine::{Error as MachineError, RangePlan};
 use kijabi_proto::etcdserverpb::{RangeResponse, RangeStreamResponse, ResponseHeader};
 use kijabi_proto::mvccpb::KeyValue;
@@ -21,6 +22,7 @@ use prost::encoding::encode_varint;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tonic::Status;
+use tonic::body::Body;
 
 use crate::error::Error;
 
@@ -88,7 +90,7 @@ pub(super) fn send_message(
     length: u32,
     sink: &Sink<Frame<Bytes>>,
 ) {
-    let mut piece = BytesMut::with_capacity(RANGE_PIECE_BYTES + ROWS_AT_ONCE);
+    let mut piece = BytesMut::with_capacity(RANGE_PIECE_BYTES);
     // Not compressed, then the length.
     piece.put_u8(0);
     piece.put_u32(length);
@@ -96,24 +98,19 @@ pub(super) fn send_message(
     let mut left = u64::from(length) - (piece.len() as u64 - 5);
     let rows = plan.row_count().min(plan.limit().unwrap_or(usize::MAX));
     for from in (0..rows).step_by(ROWS_AT_ONCE) {
-        let records = match plan.fetch_records(from..rows.min(from + ROWS_AT_ONCE), view) {
-            Ok(records) => records,
-            Err(error) => return sink.fail(error.into()),
+        let part = from..rows.min(from + ROWS_AT_ONCE);
+        let before = piece.len();
+        if let Err(error) = plan.visit_part(part, view, |record| put_record(&mut piece, record)) {
+            return sink.fail(error.into());
+        }
+        let Some(rest) = left.checked_sub((piece.len() - before) as u64) else {
+            return sink.fail(wrong_length());
         };
-        for record in records {
-            let before = piece.len();
-            piece.put_u8(KVS_TAG);
-            encode_varint(record.len() as u64, &mut piece);
-            piece.put_slice(&record);
-            let Some(rest) = left.checked_sub((piece.len() - before) as u64) else {
-                return sink.fail(wrong_length());
-            };
-            left = rest;
-            if piece.len() >= RANGE_PIECE_BYTES
-                && sink.send(Frame::data(piece.split().freeze())).is_break()
-            {
-                return;
-            }
+        left = rest;
+        if piece.len() >= RANGE_PIECE_BYTES
+            && sink.send(Frame::data(piece.split().freeze())).is_break()
+        {
+            return;
         }
     }
     let end = suffix(plan);
@@ -122,10 +119,43 @@ pub(super) fn send_message(
     }
     piece.put_slice(&end);
     if sink.send(Frame::data(piece.freeze())).is_continue() {
-        let mut status = HeaderMap::new();
-        status.insert("grpc-status", HeaderValue::from_static("0"));
-        let _ = sink.send(Frame::trailers(status));
+        let _ = sink.send(Frame::trailers(success()));
     }
+}
+
+/// Adds a record as one of `RangeResponse.kvs`.
+fn put_record(message: &mut BytesMut, record: &[u8]) {
+    message.put_u8(KVS_TAG);
+    encode_varint(record.len() as u64, message);
+    message.put_slice(record);
+}
+
+/// The answer to a plan whose length is known, in one buffer and with the status behind it.
+pub(super) fn whole_message(
+    plan: &RangePlan,
+    state: &dyn StateReader,
+    header: &ResponseHeader,
+) -> Result<Body, Error> {
+    let length = message_bytes(plan, header)?;
+    let mut message = BytesMut::with_capacity(5 + length as usize);
+    // Not compressed, then the length.
+    message.put_u8(0);
+    message.put_u32(length);
+    message.put_slice(&prefix(header));
+    plan.visit(state, |record| put_record(&mut message, record))?;
+    message.put_slice(&suffix(plan));
+    if message.len() != 5 + length as usize {
+        return Err(wrong_length());
+    }
+    let frames: [Result<_, Status>; 2] =
+        [Ok(Frame::data(message.freeze())), Ok(Frame::trailers(success()))];
+    Ok(Body::new(StreamBody::new(futures::stream::iter(frames))))
+}
+
+fn success() -> HeaderMap {
+    let mut status = HeaderMap::with_capacity(1);
+    status.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+    status
 }
 
 /// A record is not as long as the index says: the client must not take the answer for whole.

@@ -32,13 +32,16 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Response;
 use tonic::body::Body;
 
-use body::{Held, Streamed};
+use body::Held;
+pub(super) use body::Streamed;
 pub(crate) use body::{complete, streamed};
 use large::Sink;
 use turns::Turns;
 
 use crate::error::Error;
 
+/// From so many rows on an answer is made of the records as they are stored.
+const ROWS_DECODED_MAX: usize = 8;
 /// How often a read is planned again before it gives up.
 const PLANS_MAX: usize = 8;
 
@@ -64,7 +67,7 @@ struct PlanTurn {
 
 /// How an answer that is not small is made.
 enum Way {
-    Whole(RangeResponse, OwnedSemaphorePermit),
+    Whole(Response<RangeResponse>, OwnedSemaphorePermit),
     Streamed(Body),
     /// It is to be streamed, but too many are.
     WaitToStream,
@@ -86,10 +89,7 @@ impl Reader {
         for _ in 0..PLANS_MAX {
             let small = self.plan_small(caller, request)?;
             let answer = match small {
-                Some((plan, state)) => plan
-                    .fetch(&*state)
-                    .map_err(Error::from)
-                    .map(|whole| Response::new(self.finish(whole))),
+                Some((plan, state)) => self.small(plan, &*state),
                 None => self.large(caller, request).await,
             };
             match answer {
@@ -98,6 +98,21 @@ impl Reader {
             }
         }
         Err(MachineError::Compacted.into())
+    }
+
+    fn small(
+        &self,
+        plan: RangePlan,
+        state: &dyn StateReader,
+    ) -> Result<Response<RangeResponse>, Error> {
+        if plan.row_count() < ROWS_DECODED_MAX || plan.wire_bytes().is_none() {
+            return Ok(Response::new(self.finish(plan.fetch(state)?)));
+        }
+        let header = (self.header)(plan.revision());
+        let mut response = Response::new(RangeResponse::default());
+        let body = large::whole_message(&plan, state, &header)?;
+        response.extensions_mut().insert(Streamed::new(body));
+        Ok(response)
     }
 
     fn finish(&self, mut response: RangeResponse) -> RangeResponse {
@@ -131,8 +146,7 @@ impl Reader {
         loop {
             let turn = self.plan_turn(request).await?;
             match self.make(caller.clone(), request.clone(), turn, stream_turn.take()).await? {
-                Way::Whole(response, memory) => {
-                    let mut response = Response::new(self.finish(response));
+                Way::Whole(mut response, memory) => {
                     response.extensions_mut().insert(Held::new(memory));
                     return Ok(response);
                 }
@@ -173,8 +187,10 @@ impl Reader {
             let state = machine.state();
             if plan.bytes() <= RANGE_WHOLE_BYTES_MAX || plan.needs_all_values() {
                 drop(machine);
-                let whole = this.fetch_whole(plan, &*state, &runtime);
-                return drop(answer.send(whole.map(|(whole, memory)| Way::Whole(whole, memory))));
+                let made = this.room_for(&plan, &runtime).and_then(|memory| {
+                    this.small(plan, &*state).map(|response| Way::Whole(response, memory))
+                });
+                return drop(answer.send(made));
             }
             let Some(_stream_turn) = stream_turn.or_else(|| this.turns.try_stream()) else {
                 return drop(answer.send(Ok(Way::WaitToStream)));
@@ -204,16 +220,9 @@ impl Reader {
         made.await.map_err(|_| Error::Stopped)?
     }
 
-    /// Reads a plan that has no view of its own, once there is memory for its answer.
-    fn fetch_whole(
-        &self,
-        plan: RangePlan,
-        state: &dyn StateReader,
-        runtime: &Handle,
-    ) -> Result<(RangeResponse, OwnedSemaphorePermit), Error> {
-        let memory = self.turns.memory(plan.bytes(), plan.row_count());
-        let memory = runtime.block_on(memory)?;
-        Ok((plan.fetch(state)?, memory))
+    /// Waits until there is memory for the answer to a plan that has no view of its own.
+    fn room_for(&self, plan: &RangePlan, runtime: &Handle) -> Result<OwnedSemaphorePermit, Error> {
+        runtime.block_on(self.turns.memory(plan.bytes(), plan.row_count()))
     }
 
     /// Reads with a transaction that holds ranges only.
@@ -269,7 +278,9 @@ impl Reader {
             let chunks = ReceiverStream::new(chunks);
             if plan.needs_all_values() {
                 drop(machine);
-                match this.fetch_whole(plan, &*state, &sink.runtime) {
+                let room = this.room_for(&plan, &sink.runtime);
+                let read = room.and_then(|memory| Ok((plan.fetch(&*state)?, memory)));
+                match read {
                     Ok((whole, _memory)) => {
                         let _ = answer.send(Ok(chunks));
                         large::send_whole(whole, &header, bytes_target, &sink);

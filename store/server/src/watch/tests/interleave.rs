@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use kijabi_proto::etcdserverpb::WatchResponse;
 use proptest::prelude::*;
 
-use super::{Session, World, create, progress, put, request};
+use super::{Session, World, create, progress, put, request, taken};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -69,9 +69,7 @@ async fn interleave(steps: Vec<Step>) {
             }
             Step::Progress => session.handle(&Ok(Caller::Member), progress()),
         }
-        while let Some(response) = session.outbox().pop() {
-            sent.push(response);
-        }
+        sent.extend(taken(&session));
     }
     if let Some(task) = reading {
         session.finish_round(&task.await.unwrap().unwrap());
@@ -82,9 +80,7 @@ async fn interleave(steps: Vec<Step>) {
             session.finish_round(&task.await.unwrap().unwrap());
         }
         let before = sent.len();
-        while let Some(response) = session.outbox().pop() {
-            sent.push(response);
-        }
+        sent.extend(taken(&session));
         if sent.len() == before {
             break;
         }

@@ -16,6 +16,7 @@ use kijabi_proto::etcdserverpb::watch_request::RequestUnion;
 use kijabi_proto::etcdserverpb::{ResponseHeader, WatchRequest, WatchResponse};
 use kijabi_proto::mvccpb::event::EventType;
 use parking_lot::RwLock;
+use prost::Message as _;
 
 use super::hub::Hub;
 use super::session::{Session, Source};
@@ -121,7 +122,7 @@ pub(super) async fn settle(session: &mut Session) -> Vec<String> {
             session.finish_round(&round);
         }
         let mut progressed = !all_taken;
-        while let Some(response) = session.outbox().pop() {
+        for response in taken(session) {
             sent.push(show(&response));
             progressed = true;
         }
@@ -129,6 +130,24 @@ pub(super) async fn settle(session: &mut Session) -> Vec<String> {
             return sent;
         }
     }
+}
+
+/// What is to be sent.
+pub(super) fn taken(session: &Session) -> Vec<WatchResponse> {
+    let pieces = std::iter::from_fn(|| session.outbox().pop());
+    pieces.flat_map(|piece| messages(&piece)).collect()
+}
+
+/// The messages of a piece of a body.
+pub(super) fn messages(mut piece: &[u8]) -> Vec<WatchResponse> {
+    let mut messages = Vec::new();
+    while let [0, a, b, c, d, rest @ ..] = piece {
+        let (message, rest) = rest.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
+        messages.push(WatchResponse::decode(message).unwrap());
+        piece = rest;
+    }
+    assert!(piece.is_empty());
+    messages
 }
 
 pub(super) fn show(response: &WatchResponse) -> String {

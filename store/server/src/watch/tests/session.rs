@@ -5,7 +5,9 @@ use kijabi_proto::etcdserverpb as pb;
 use kijabi_proto::etcdserverpb::WatchRequest;
 use kijabi_proto::etcdserverpb::watch_create_request::FilterType;
 
-use super::{Command, Session, World, cancel, create, progress, put, request, settle};
+use super::{
+    Command, Session, WatchResponse, World, cancel, create, progress, put, request, settle, taken,
+};
 
 #[tokio::test]
 async fn a_watch_without_a_start_gets_what_comes_after_it() {
@@ -188,10 +190,9 @@ async fn large_answers_are_split_for_those_who_allow_it() {
         world.put("a", &value.repeat(1500));
     }
     session.pick_up();
-    let mut fragments = Vec::new();
-    while let Some(response) = session.outbox().pop() {
-        fragments.push((response.watch_id, response.fragment, response.events.len()));
-    }
+    let shown =
+        |response: &WatchResponse| (response.watch_id, response.fragment, response.events.len());
+    let fragments: Vec<_> = taken(&session).iter().map(shown).collect();
     let expected = [(0, false, 0), (1, false, 0), (0, true, 1), (0, false, 1), (1, false, 2)];
     assert_eq!(fragments, expected);
 }

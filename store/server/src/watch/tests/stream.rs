@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use http_body_util::BodyExt as _;
 use kijabi_base::limits::WATCH_STREAM_QUEUE_MAX;
 use kijabi_base::tasks::{self, Shutdown};
 use kijabi_proto::etcdserverpb::{WatchRequest, WatchResponse};
@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::super::asker::Asker;
 use super::super::stream::{Terms, open};
-use super::{World, create, progress, request};
+use super::{World, create, messages, progress, request};
 use crate::store::Standing;
 
 /// A client on a channel instead of a socket.
@@ -37,9 +37,18 @@ fn connect(world: &World, leader_grace: Option<Duration>) -> Client {
     };
     let mut stream = open(world.source.clone(), terms, ReceiverStream::new(incoming));
     tasks::spawn("client", async move {
-        while let Some(response) = stream.next().await {
-            if outgoing.send(response).await.is_err() {
-                break;
+        while let Some(frame) = stream.frame().await {
+            let frame = frame.unwrap();
+            let responses = match frame.into_data() {
+                Ok(piece) => messages(&piece).into_iter().map(Ok).collect(),
+                Err(end) => {
+                    vec![Err(Status::from_header_map(end.trailers_ref().unwrap()).unwrap())]
+                }
+            };
+            for response in responses {
+                if outgoing.send(response).await.is_err() {
+                    return;
+                }
             }
         }
     });
