@@ -71,10 +71,11 @@ async fn speak<S>(
             request.extensions_mut().insert(identity.clone());
         }
         let (service, stream) = (Arc::clone(&service), streams.open());
-        async move {
+        // In a box, so that an open stream does not keep the room it took to answer it.
+        Box::pin(async move {
             let response = service.answer(request, arrival).await;
             Ok::<_, Infallible>(response.map(|body| Counted::new(body, stream)))
-        }
+        })
     });
     let stream = TokioIo::new(Lenient::new(stream));
     let serving = async {
