@@ -25,6 +25,7 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    kijabi_server::memory::use_small_pages();
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let rest: Vec<OsString> = arguments.collect();

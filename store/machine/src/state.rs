@@ -56,8 +56,9 @@ pub trait StateReader: Send + Sync + 'static {
         keys: &[Vec<u8>],
         visit: &mut dyn FnMut(Option<&[u8]>),
     ) -> Result<(), StateError> {
-        let values = self.multi_get(table, keys)?;
-        values.iter().for_each(|value| visit(value.as_deref()));
+        for value in self.multi_get(table, keys)? {
+            visit(value.as_deref());
+        }
         Ok(())
     }
 
@@ -90,8 +91,9 @@ pub trait StateView {
         keys: &[Vec<u8>],
         visit: &mut dyn FnMut(Option<&[u8]>),
     ) -> Result<(), StateError> {
-        let values = self.multi_get(table, keys)?;
-        values.iter().for_each(|value| visit(value.as_deref()));
+        for value in self.multi_get(table, keys)? {
+            visit(value.as_deref());
+        }
         Ok(())
     }
 }

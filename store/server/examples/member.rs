@@ -4,14 +4,19 @@
 use std::process::ExitCode;
 
 use kijabi_server::config::{Parsed, VERSION_TEXT, help_text, parse};
-use kijabi_server::{Member, logging, notify};
+use kijabi_server::{Member, logging, memory, notify};
 
 /// The binary's own allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+fn main() -> ExitCode {
+    memory::use_small_pages();
+    run()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn run() -> ExitCode {
     let config = match parse(std::env::args().skip(1), std::env::vars()) {
         Ok(Parsed::Run(config)) => *config,
         Ok(Parsed::Version) => {

@@ -24,6 +24,7 @@ mod leases;
 mod limits;
 pub mod logging;
 mod member;
+pub mod memory;
 mod metrics;
 #[doc(hidden)]
 pub mod microbench;

@@ -72,7 +72,7 @@ pub(crate) async fn run(mut queue: mpsc::Receiver<Proposal>, carrier: Carrier, c
     let unresolved = Arc::new(Semaphore::new(UNRESOLVED_BATCHES_MAX));
     // Begins anywhere, so that no entry of an earlier life of this member has the same number.
     let mut number = rng::positive_i64().cast_unsigned();
-    let mut drained: Vec<Proposal> = Vec::new();
+    let (mut drained, mut last): (Vec<Proposal>, _) = (Vec::new(), None);
     loop {
         // First a slot, then the queue: what arrives while all slots are taken goes together.
         let Ok(place) = Arc::clone(&unresolved).acquire_owned().await else { return };
@@ -80,6 +80,7 @@ pub(crate) async fn run(mut queue: mpsc::Receiver<Proposal>, carrier: Carrier, c
         if drained.is_empty() && queue.recv_many(&mut drained, BATCH_COMMANDS_MAX).await == 0 {
             return;
         }
+        gather(&mut queue, &mut drained, &mut last).await;
         let rest = drained.split_off(fitting(&drained));
         let batch = std::mem::replace(&mut drained, rest);
         carrier.metrics.proposals_pending.set(queue.len() as i64 + drained.len() as i64);
@@ -91,6 +92,26 @@ pub(crate) async fn run(mut queue: mpsc::Receiver<Proposal>, carrier: Carrier, c
             drop(place);
             carrier.answer(waiters, answers);
         });
+    }
+}
+
+/// Takes what others propose who are about to: a few requests in one entry cost little more than
+/// one. Each connection that is ready has its turn first; a client that is alone never waits.
+async fn gather(
+    queue: &mut mpsc::Receiver<Proposal>,
+    drained: &mut Vec<Proposal>,
+    last: &mut Option<tokio::task::Id>,
+) {
+    let alone = drained.iter().all(|proposal| proposal.from == *last);
+    *last = drained.last().and_then(|proposal| proposal.from);
+    if alone || drained.len() >= BATCH_COMMANDS_MAX {
+        return;
+    }
+    tokio::task::yield_now().await;
+    while drained.len() < BATCH_COMMANDS_MAX
+        && let Ok(proposal) = queue.try_recv()
+    {
+        drained.push(proposal);
     }
 }
 
@@ -302,7 +323,7 @@ mod tests {
             let request = Request::Put(PutRequest::default());
             let room = Arc::clone(&queue).try_acquire_owned().unwrap();
             let (caller, answer) = (Caller::Member, oneshot::channel().0);
-            Proposal { caller, request, bytes: *bytes, room, answer }
+            Proposal { caller, request, from: None, bytes: *bytes, room, answer }
         };
         sizes.iter().map(proposal).collect()
     }

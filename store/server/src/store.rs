@@ -55,6 +55,8 @@ pub(crate) struct Standing {
 pub(crate) struct Proposal {
     pub(crate) caller: Caller,
     pub(crate) request: Request,
+    /// The task that proposes it, which is its connection's.
+    pub(crate) from: Option<tokio::task::Id>,
     pub(crate) bytes: usize,
     /// Its part of the queue's bytes, given back when it leaves the queue.
     pub(crate) room: OwnedSemaphorePermit,
@@ -184,12 +186,14 @@ impl Store {
             .try_acquire_many_owned(claim)
             .map_err(|_full| Error::TooManyRequests)?;
         let (answer, outcome) = oneshot::channel();
-        self.0.proposals.try_send(Proposal { caller, request, bytes, room, answer }).map_err(
-            |error| match error {
+        let from = tokio::task::try_id();
+        self.0
+            .proposals
+            .try_send(Proposal { caller, request, from, bytes, room, answer })
+            .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => Error::TooManyRequests,
                 mpsc::error::TrySendError::Closed(_) => Error::Stopped,
-            },
-        )?;
+            })?;
         let begun = clock::now();
         match tokio::time::timeout(self.0.config.request_timeout(), outcome).await {
             Ok(Ok(outcome)) => outcome,

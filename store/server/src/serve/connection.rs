@@ -41,16 +41,17 @@ pub(super) async fn serve(
     service: Arc<Service>,
     shutdown: Shutdown,
 ) {
+    // Connections with and without TLS differ much in size, hence the boxes.
     let Some(tls) = tls else {
         let arrival = Arrival { secure: false };
-        return speak(stream, arrival, None, service, shutdown).await;
+        return Box::pin(speak(stream, arrival, None, service, shutdown)).await;
     };
     let shaken = tokio::select! {
         () = shutdown.wait() => return,
         shaken = tls::accept(tls, stream, remote, handshakes) => shaken,
     };
     if let Some((stream, identity)) = shaken {
-        speak(stream, Arrival { secure: true }, identity, service, shutdown).await;
+        Box::pin(speak(stream, Arrival { secure: true }, identity, service, shutdown)).await;
     }
 }
 
