@@ -77,6 +77,18 @@ pub trait StateReader: Send + Sync + 'static {
         to: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StateError>;
+
+    /// The same for pairs that nobody is going to read soon again.
+    #[allow(clippy::type_complexity, reason = "a visitor is clearer spelled out")]
+    fn scan_once(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        self.scan(table, from, to, visit)
+    }
 }
 
 /// The state as it was at one moment.

@@ -19,6 +19,9 @@ use rocksdb::{
 /// Bytes of a file that have not begun their way to the disk.
 const SYNC_BYTES: u64 = 1 << 20;
 
+/// Bytes that a scan of very many rows reads at once.
+const READAHEAD_BYTES: usize = 1 << 20;
+
 /// The state of one member. Readers and the one writer share it.
 pub struct State {
     db: DB,
@@ -275,7 +278,33 @@ impl StateReader for State {
         to: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
+        self.scan_with(ReadOptions::default(), table, from, to, visit)
+    }
+
+    fn scan_once(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
         let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        options.set_readahead_size(READAHEAD_BYTES);
+        self.scan_with(options, table, from, to, visit)
+    }
+}
+
+impl State {
+    #[allow(clippy::type_complexity, reason = "a visitor is clearer spelled out")]
+    fn scan_with(
+        &self,
+        mut options: ReadOptions,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
         if let Some(to) = to {
             options.set_iterate_upper_bound(to);
         }

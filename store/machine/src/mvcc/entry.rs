@@ -62,7 +62,7 @@ struct More {
 }
 
 /// A key as it is now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Current {
     /// Its last change.
     pub(crate) row: Row,
@@ -114,6 +114,21 @@ impl Entry {
         self.note(created, version);
     }
 
+    /// Adds what happened to the same key later.
+    pub(super) fn append(&mut self, later: Self) {
+        let (created, version) = later.created_and_version();
+        let before = self.last;
+        let more = self.more.get_or_insert_with(|| {
+            Box::new(More { older: Vec::with_capacity(1), created, version })
+        });
+        more.older.push(before);
+        if let Some(later) = later.more {
+            more.older.extend(later.older);
+        }
+        self.last = later.last;
+        self.note(created, version);
+    }
+
     /// The revision of its last change.
     pub(super) fn last_revision(&self) -> i64 {
         self.last.main
@@ -124,11 +139,15 @@ impl Entry {
     }
 
     pub(super) fn current(&self) -> Option<Current> {
-        let (created, version) = match &self.more {
+        let (created, version) = self.created_and_version();
+        self.is_live().then_some(Current { row: self.last.row(), created, version })
+    }
+
+    fn created_and_version(&self) -> (i64, i64) {
+        match &self.more {
             Some(more) => (more.created, more.version),
             None => (self.last.main, 1),
-        };
-        self.is_live().then_some(Current { row: self.last.row(), created, version })
+        }
     }
 
     fn older(&self) -> &[Stored] {

@@ -10,6 +10,7 @@ mod history;
 mod index;
 mod key_range;
 mod load;
+mod open;
 mod range;
 mod row;
 mod store;

@@ -5,7 +5,6 @@
 //! it must not be derived from the last row, which compaction may delete (etcd#17780).
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +15,7 @@ use prost::Message as _;
 use super::compact::Compaction;
 use super::index::{Current, Index};
 use super::key_range::KeyRange;
-use super::load::Loading;
+use super::open;
 use super::row::Row;
 use crate::meta;
 use crate::state::{StateError, StateReader, StateView, Table};
@@ -86,34 +85,14 @@ impl Mvcc {
         state: Arc<dyn StateReader>,
         mut leased: impl FnMut(&[u8], i64),
     ) -> Result<Self, StateError> {
-        let mut loading = Loading::default();
-        let mut failed = None;
-        let mut newest = 1;
-        state.scan(Table::Key, &[], None, &mut |key, value| {
-            let Some(row) = Row::parse(key) else {
-                failed = Some(StateError(format!("not a row's key: {key:?}")));
-                return ControlFlow::Break(());
-            };
-            match KeyValue::decode(value) {
-                Ok(kv) => {
-                    loading.record(&kv.key, row, value.len(), kv.create_revision, kv.version);
-                    leased(&kv.key, if row.tombstone { 0 } else { kv.lease });
-                    newest = row.main;
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    failed = Some(StateError(format!("record of {row:?}: {error}")));
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let index = loading.finish();
         let compaction = Compaction::open(&*state)?;
-        let revision = meta::read_i64(&*state, meta::REVISION)?.unwrap_or(1);
-        let revision = revision.max(newest).max(compaction.scheduled());
+        let stored = meta::read_i64(&*state, meta::REVISION)?.unwrap_or(1);
+        let (loaded, newest) = open::load(&*state, stored)?;
+        let (index, leases) = loaded.finish();
+        for (key, lease) in leases {
+            leased(&key, lease);
+        }
+        let revision = stored.max(newest).max(compaction.scheduled());
         let overlay = HashMap::new();
         let event_bytes_max = EVENT_PREVIOUS_BYTES_MAX;
         let event_bytes_left = event_bytes_max;

@@ -45,6 +45,16 @@ impl Clients {
         if Grpc::is_for(&request) {
             return self.grpc.answer(request).await;
         }
+        // In a box: what most requests pass is to stay small.
+        Box::pin(self.answer_plain(request, endpoints, secure)).await
+    }
+
+    async fn answer_plain(
+        &self,
+        request: Request<Incoming>,
+        endpoints: &Endpoints,
+        secure: bool,
+    ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let admitted = match self.access.admit(&head, secure) {
             Ok(admitted) => admitted,

@@ -131,7 +131,7 @@ impl Grpc {
         let version = request.headers().get("client-api-version");
         let version = version.and_then(|version| version.to_str().ok());
         let Some(mut call) = self.metrics.rpc.begin(request.uri().path(), version) else {
-            return self.dispatch(request.map(Body::new)).await;
+            return Box::pin(self.dispatch(request.map(Body::new))).await;
         };
         if let Some(plain) = Plain::of(request.uri().path())
             && unary::takes(request.headers())
@@ -142,7 +142,7 @@ impl Grpc {
         let request = request.map(|body| Body::new(Received::new(body, method)));
         // Cloning shares the path's bytes.
         let (uri, begun) = (request.uri().clone(), clock::now());
-        let response = self.dispatch(request).await;
+        let response = Box::pin(self.dispatch(request)).await;
         self.warn_if_slow(uri.path(), begun.elapsed());
         if let Some(code) = counted::code(response.headers()) {
             call.end(code);

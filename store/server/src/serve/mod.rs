@@ -108,12 +108,14 @@ impl Service {
             }
             Role::Monitoring => {
                 let uri = request.uri();
-                self.endpoints.answer(request.method(), uri.path(), uri.query()).await
+                Box::pin(self.endpoints.answer(request.method(), uri.path(), uri.query())).await
             }
             Role::Members(_, membership) if MembershipPort::is_for(&request) => {
-                membership.answer(request).await
+                Box::pin(membership.answer(request)).await
             }
-            Role::Members(peers, _) if PeerPort::is_for(&request) => peers.answer(request).await,
+            Role::Members(peers, _) if PeerPort::is_for(&request) => {
+                Box::pin(peers.answer(request)).await
+            }
             Role::Members(..) => self.endpoints.answer_member(request.method(), request.uri()),
         }
     }

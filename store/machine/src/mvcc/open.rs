@@ -1,0 +1,133 @@
+//! Reading the rows of the state when a member starts, several parts of them at once.
+//!
+//! Owns: which thread reads which revisions. Must not know: how an index is built. A newcomer's
+//! trap: a part knows nothing of the others, so nothing may depend on what happened before it.
+
+use std::num::NonZero;
+use std::ops::ControlFlow;
+use std::thread;
+
+use prost::encoding::decode_varint;
+
+use super::load::{Change, Loaded, Loading};
+use super::row::Row;
+use crate::state::{StateError, StateReader, Table};
+
+/// More threads would read the same disk.
+const PARTS_MAX: usize = 8;
+/// Fewer revisions are not worth another thread; each may have thousands of rows.
+const PART_REVISIONS_MIN: i64 = 100;
+
+/// All rows of the state, whose last revision is about `last`; and the last one there is.
+pub(super) fn load(state: &dyn StateReader, last: i64) -> Result<(Loaded, i64), StateError> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get).min(PARTS_MAX) as i64;
+    let parts = cores.min(last / PART_REVISIONS_MIN).max(1);
+    let begin = |part: i64| if part == 0 { 0 } else { last / parts * part };
+    let loaded: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..parts)
+            .map(|part| {
+                let end = (part + 1 < parts).then(|| begin(part + 1));
+                let room = usize::try_from(last / parts).unwrap_or(0);
+                scope.spawn(move || load_part(state, begin(part), end, Loading::with_room(room)))
+            })
+            .collect();
+        let panicked = |_| Err(StateError("a thread that reads the state panicked".into()));
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+    });
+    let (mut all, mut newest) = (Loaded::default(), 0);
+    for part in loaded {
+        let (part, last) = part?;
+        (all, newest) = (all.append(part), newest.max(last));
+    }
+    Ok((all, newest))
+}
+
+/// The rows of the revisions from `from` on, before `to`.
+fn load_part(
+    state: &dyn StateReader,
+    from: i64,
+    to: Option<i64>,
+    mut loading: Loading,
+) -> Result<(Loaded, i64), StateError> {
+    let (mut newest, mut failed) = (0, None);
+    let (from, to) = (Row::first_key_of(from), to.map(Row::first_key_of));
+    state.scan_once(Table::Key, &from, to.as_deref(), &mut |key, record| {
+        let change = Row::parse(key).and_then(|row| change(row, record));
+        let Some(change) = change else {
+            failed = Some(StateError(format!("the row {key:?} cannot be read")));
+            return ControlFlow::Break(());
+        };
+        newest = change.row.main;
+        loading.record(&change);
+        ControlFlow::Continue(())
+    })?;
+    match failed {
+        Some(error) => Err(error),
+        None => Ok((loading.finish(), newest)),
+    }
+}
+
+/// Reads an encoded key-value pair without its value; `None` if it is none.
+fn change(row: Row, record: &[u8]) -> Option<Change<'_>> {
+    let record_bytes = record.len();
+    let mut change = Change { key: &[], row, record_bytes, created: 0, version: 0, lease: 0 };
+    let mut rest = record;
+    while !rest.is_empty() {
+        let tag = decode_varint(&mut rest).ok()?;
+        match tag & 7 {
+            0 => {
+                let number = decode_varint(&mut rest).ok()?.cast_signed();
+                match tag >> 3 {
+                    2 => change.created = number,
+                    4 => change.version = number,
+                    6 if !row.tombstone => change.lease = number,
+                    _ => {}
+                }
+            }
+            2 => {
+                let length = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+                let (field, after) = rest.split_at_checked(length)?;
+                if tag >> 3 == 1 {
+                    change.key = field;
+                }
+                rest = after;
+            }
+            _ => return None,
+        }
+    }
+    Some(change)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use kijabi_proto::mvccpb::KeyValue;
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_without_its_value() {
+        let kv = KeyValue {
+            key: "key".into(),
+            create_revision: 7,
+            mod_revision: 1 << 40,
+            version: 300,
+            value: vec![0xff; 1000].into(),
+            lease: -5,
+        };
+        let record = kv.encode_to_vec();
+        let row = Row { main: kv.mod_revision, sub: 0, tombstone: false };
+        let read = change(row, &record).unwrap();
+        assert_eq!((read.key, read.created, read.version), (&b"key"[..], 7, 300));
+        assert_eq!((read.lease, read.record_bytes), (-5, record.len()));
+        let gone = change(Row { tombstone: true, ..row }, &record).unwrap();
+        assert_eq!(gone.lease, 0);
+        // Whatever is cut off or wrong is no record, or one with other fields, and nothing else.
+        for cut in 0..record.len() {
+            let whole = KeyValue::decode(Bytes::copy_from_slice(&record[..cut])).is_ok();
+            assert_eq!(change(row, &record[..cut]).is_some(), whole, "{cut}");
+        }
+        assert!(change(row, b"\x0b").is_none());
+    }
+}
