@@ -135,6 +135,14 @@ async fn methods_paths_and_bodies_that_are_not_meant_are_refused() {
     }
     let (status, headers, _) = read(send(&member, post("//v3/kv/range", &body)).await).await;
     assert_eq!((status.as_u16(), &headers["location"]), (301, &"/v3/kv/range".parse().unwrap()));
+    for (method, text) in
+        [(Method::GET, "<a href=\"/v3/?a=1&amp;b\">Temporary Redirect</a>.\n\n"), (Method::PUT, "")]
+    {
+        let (status, headers, body) = read(send(&member, empty(method, "/v3?a=1&b")).await).await;
+        assert_eq!((status.as_u16(), body.as_str()), (307, text));
+        assert_eq!(headers["location"], "/v3/?a=1&b");
+        assert_eq!(headers["access-control-allow-origin"], "*");
+    }
     assert_eq!(ask(&member, "/health", &body).await.0, 405);
 
     let limit = 2 * (1_572_864 + 512 * 1024);

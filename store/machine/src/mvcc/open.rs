@@ -23,23 +23,23 @@ pub(super) fn load(state: &dyn StateReader, last: i64) -> Result<(Loaded, i64), 
     let cores = thread::available_parallelism().map_or(1, NonZero::get).min(PARTS_MAX) as i64;
     let parts = cores.min(last / PART_REVISIONS_MIN).max(1);
     let begin = |part: i64| if part == 0 { 0 } else { last / parts * part };
-    let loaded: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..parts)
-            .map(|part| {
-                let end = (part + 1 < parts).then(|| begin(part + 1));
-                let room = usize::try_from(last / parts).unwrap_or(0);
-                scope.spawn(move || load_part(state, begin(part), end, Loading::with_room(room)))
-            })
-            .collect();
-        let panicked = |_| Err(StateError("a thread that reads the state panicked".into()));
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
-    });
-    let (mut all, mut newest) = (Loaded::default(), 0);
-    for part in loaded {
-        let (part, last) = part?;
-        (all, newest) = (all.append(part), newest.max(last));
-    }
-    Ok((all, newest))
+    let room = usize::try_from(last / parts).unwrap_or(0);
+    thread::scope(|scope| {
+        let start = |part: i64| {
+            let end = (part + 1 < parts).then(|| begin(part + 1));
+            let read = move || load_part(state, begin(part), end, Loading::with_room(room));
+            let started = thread::Builder::new().name("load".into()).spawn_scoped(scope, read);
+            started.map_err(|error| StateError(format!("no thread to read the state: {error}")))
+        };
+        let threads: Vec<_> = (0..parts).map(start).collect::<Result<_, _>>()?;
+        let (mut all, mut newest) = (Loaded::default(), 0);
+        for thread in threads {
+            let panicked = |_| Err(StateError("a thread that reads the state panicked".into()));
+            let (part, last) = thread.join().unwrap_or_else(panicked)?;
+            (all, newest) = (all.append(part), newest.max(last));
+        }
+        Ok((all, newest))
+    })
 }
 
 /// The rows of the revisions from `from` on, before `to`.

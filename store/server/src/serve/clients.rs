@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use kijabi_base::limits::GRPC_OVERHEAD_BYTES;
 use kijabi_base::tasks::Shutdown;
@@ -71,9 +73,35 @@ impl Clients {
                     gateway.answer(path, request.map(Body::new)).await
                 }
             }
+            Some(_) if path == gateway::ROOT.trim_end_matches('/') => {
+                redirected(&head.method, head.uri.query())
+            }
             _ => endpoints.answer(&head.method, path, head.uri.query()).await,
         };
         response.headers_mut().extend(admitted.headers);
         response
     }
+}
+
+/// Where the gateway begins, as Go's server says it.
+fn redirected(method: &Method, query: Option<&str>) -> Response<Body> {
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let to = format!("{}{query}", gateway::ROOT);
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    if [Method::GET, Method::HEAD].contains(method) {
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, html);
+    }
+    if method == Method::GET {
+        let escaped = to.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let escaped = escaped.replace('"', "&#34;").replace('\'', "&#39;");
+        let text = format!("<a href=\"{escaped}\">Temporary Redirect</a>.\n\n");
+        *response.body_mut() = Body::new(Full::new(Bytes::from(text)));
+    }
+    // A request's own query was valid in its head, so it is in this one.
+    if let Ok(to) = HeaderValue::from_str(&to) {
+        response.headers_mut().insert(header::LOCATION, to);
+    }
+    response
 }
