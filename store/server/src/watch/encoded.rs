@@ -25,12 +25,12 @@ struct Wire {
     ends: Box<[(usize, usize)]>,
 }
 
-/// An encoded event.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Part<'a> {
-    event: &'a [u8],
-    /// The field of the previous value, or nothing.
-    previous: &'a [u8],
+/// An event for a watch. It shares what it says with all other watches.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    revision: Arc<Encoded>,
+    number: usize,
+    with_previous: bool,
 }
 
 // === impl Encoded ===
@@ -41,12 +41,16 @@ impl Encoded {
     }
 
     /// One of the events, by its number.
-    pub(super) fn part(&self, number: usize, with_previous: bool) -> Part<'_> {
+    pub(super) fn part(self: &Arc<Self>, number: usize, with_previous: bool) -> Part {
+        Part { revision: Arc::clone(self), number, with_previous }
+    }
+
+    /// The bytes of an event.
+    fn bytes(&self, number: usize, with_previous: bool) -> &[u8] {
         let wire = self.wire.get_or_init(|| Wire::of(&self.events.events));
         let start = number.checked_sub(1).map_or(0, |before| wire.ends[before].1);
         let (end, previous_end) = wire.ends[number];
-        let previous_end = if with_previous { previous_end } else { end };
-        Part { event: &wire.bytes[start..end], previous: &wire.bytes[end..previous_end] }
+        &wire.bytes[start..if with_previous { previous_end } else { end }]
     }
 }
 
@@ -77,16 +81,10 @@ impl Wire {
 
 // === impl Part ===
 
-impl Part<'_> {
-    /// Bytes of the event.
-    pub(super) fn len(&self) -> usize {
-        self.event.len() + self.previous.len()
-    }
-
-    /// Adds the event.
-    pub(super) fn put(&self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(self.event);
-        bytes.extend_from_slice(self.previous);
+impl Part {
+    /// The event, encoded.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.revision.bytes(self.number, self.with_previous)
     }
 }
 
@@ -109,19 +107,14 @@ mod tests {
         let new = Event { prev_kv: None, ..put.clone() };
         let delete = Event { r#type: EventType::Delete.into(), ..put.clone() };
         let events = vec![put, new, delete];
-        let encoded = Encoded::new(Arc::new(RevisionEvents {
+        let encoded = Arc::new(Encoded::new(Arc::new(RevisionEvents {
             revision: 2,
             events: events.clone(),
             previous_left_out: false,
-        }));
+        })));
         for (number, event) in events.iter().enumerate() {
-            let read = |with_previous| {
-                let part = encoded.part(number, with_previous);
-                let mut bytes = Vec::new();
-                part.put(&mut bytes);
-                assert_eq!(bytes.len(), part.len());
-                Event::decode(&bytes[..]).unwrap()
-            };
+            let read =
+                |with_previous| Event::decode(encoded.part(number, with_previous).bytes()).unwrap();
             assert_eq!(read(true), *event);
             assert_eq!(read(false), Event { prev_kv: None, ..event.clone() });
         }

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use kijabi_base::limits::{WATCH_STREAM_BYTES_MAX, WATCH_STREAM_QUEUE_MAX};
 use parking_lot::Mutex;
 
+use super::respond::Message;
+
 /// Responses that are sent in one piece have no more bytes than this together.
 const TOGETHER_BYTES_MAX: usize = 16 << 10;
 
@@ -19,8 +21,8 @@ pub(super) struct Outbox(Arc<Mutex<Waiting>>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Each as it goes over the wire, gRPC's prefix included.
-    responses: VecDeque<Bytes>,
+    responses: VecDeque<Message>,
+    /// What they take on the wire.
     bytes: usize,
 }
 
@@ -34,35 +36,37 @@ impl Outbox {
     }
 
     /// Adds a response, whether there is room or not.
-    pub(super) fn push(&self, response: Bytes) {
+    pub(super) fn push(&self, response: Message) {
         let mut waiting = self.0.lock();
-        waiting.bytes += response.len();
+        waiting.bytes += response.wire_bytes();
         waiting.responses.push_back(response);
     }
 
-    /// Takes the oldest one, together with those after it if they are small.
+    /// Takes the oldest one as it goes over the wire, together with those after it if they are
+    /// small.
     pub(super) fn pop(&self) -> Option<Bytes> {
         let mut waiting = self.0.lock();
         let mut together = 0;
         let fitting = waiting.responses.iter().take_while(|next| {
-            together += next.len();
+            together += next.wire_bytes();
             together <= TOGETHER_BYTES_MAX
         });
-        let response = match fitting.count() {
-            0 | 1 => waiting.responses.pop_front()?,
-            several => {
-                let mut joined = Vec::with_capacity(TOGETHER_BYTES_MAX);
-                for next in waiting.responses.drain(..several) {
-                    joined.extend_from_slice(&next);
-                }
-                joined.into()
-            }
-        };
-        waiting.bytes -= response.len();
+        let count = fitting.count().max(1).min(waiting.responses.len());
+        let taken: Vec<Message> = waiting.responses.drain(..count).collect();
+        let bytes: usize = taken.iter().map(Message::wire_bytes).sum();
+        waiting.bytes -= bytes;
         if waiting.responses.is_empty() {
             // An idle stream keeps no memory for what it has said.
             waiting.responses.shrink_to(4);
         }
-        Some(response)
+        drop(waiting);
+        if taken.is_empty() {
+            return None;
+        }
+        let mut wire = Vec::with_capacity(bytes);
+        for response in &taken {
+            response.put(&mut wire);
+        }
+        Some(wire.into())
     }
 }

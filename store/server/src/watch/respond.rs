@@ -4,7 +4,6 @@
 //! the revision in the header of an event response is a promise: everything up to it has been
 //! delivered to that watch, so a partial answer names the last revision it holds.
 
-use bytes::Bytes;
 use kijabi_proto::etcdserverpb::{ResponseHeader, WatchResponse};
 use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
@@ -43,20 +42,43 @@ pub(super) fn progress(header: ResponseHeader, watch_id: i64) -> WatchResponse {
     WatchResponse { header: Some(header), watch_id, ..Default::default() }
 }
 
-/// A response as it goes over the wire, gRPC's prefix included.
-pub(super) fn framed(response: &WatchResponse) -> Bytes {
-    let mut frame = prefixed(response.encoded_len());
-    response.encode_raw(&mut frame);
-    frame.into()
+/// A response that has not been framed yet: what many watches are told is held once.
+#[derive(Debug)]
+pub(super) struct Message {
+    head: WatchResponse,
+    events: Vec<Part>,
+    /// Bytes of the message.
+    bytes: usize,
 }
 
-/// The beginning of a frame for a message of that length.
-fn prefixed(length: usize) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(PREFIX_BYTES + length);
-    // Not compressed, then the length.
-    frame.push(0);
-    frame.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    frame
+impl Message {
+    /// A response with no events.
+    pub(super) fn of(head: WatchResponse) -> Self {
+        Self { bytes: head.encoded_len(), head, events: Vec::new() }
+    }
+
+    fn with_events(head: WatchResponse, events: Vec<Part>, fields: usize) -> Self {
+        Self { bytes: head.encoded_len() + fields, head, events }
+    }
+
+    /// Bytes on the wire, gRPC's prefix included.
+    pub(super) fn wire_bytes(&self) -> usize {
+        PREFIX_BYTES + self.bytes
+    }
+
+    /// Adds the message as it goes over the wire.
+    pub(super) fn put(&self, wire: &mut Vec<u8>) {
+        // Not compressed, then the length.
+        wire.push(0);
+        wire.extend_from_slice(&u32::try_from(self.bytes).unwrap_or(u32::MAX).to_be_bytes());
+        self.head.encode_raw(wire);
+        for event in &self.events {
+            let bytes = event.bytes();
+            wire.push(EVENTS_TAG);
+            encode_varint(bytes.len() as u64, wire);
+            wire.extend_from_slice(bytes);
+        }
+    }
 }
 
 /// Gives `send` the events of a watch, in fragments below `bytes_max` bytes as far as single events
@@ -64,45 +86,36 @@ fn prefixed(length: usize) -> Vec<u8> {
 pub(super) fn events(
     header: ResponseHeader,
     watch_id: i64,
-    events: &[Part<'_>],
+    events: Vec<Part>,
     bytes_max: usize,
-    mut send: impl FnMut(Bytes),
+    mut send: impl FnMut(Message),
 ) {
     let mut head = progress(header, watch_id);
     let fields: usize = events.iter().map(field_bytes).sum();
     if events.len() < 2 || head.encoded_len() + fields < bytes_max {
-        return send(with_events(&head, events, fields));
+        return send(Message::with_events(head, events, fields));
     }
     head.fragment = true;
     let overhead = head.encoded_len();
-    let (mut from, mut bytes) = (0, 0);
-    for (at, event) in events.iter().enumerate() {
-        let more = field_bytes(event);
-        if at > from && overhead + bytes + more >= bytes_max {
-            send(with_events(&head, &events[from..at], bytes));
-            (from, bytes) = (at, 0);
+    let (mut fragment, mut bytes) = (Vec::new(), 0);
+    for event in events {
+        let more = field_bytes(&event);
+        if !fragment.is_empty() && overhead + bytes + more >= bytes_max {
+            let full = std::mem::take(&mut fragment);
+            send(Message::with_events(head.clone(), full, bytes));
+            bytes = 0;
         }
         bytes += more;
+        fragment.push(event);
     }
     head.fragment = false;
-    send(with_events(&head, &events[from..], bytes));
+    send(Message::with_events(head, fragment, bytes));
 }
 
 /// Bytes of an event as a field: its tag, its length and itself.
-fn field_bytes(event: &Part<'_>) -> usize {
-    1 + encoded_len_varint(event.len() as u64) + event.len()
-}
-
-/// A response with events whose fields have `fields` bytes together.
-fn with_events(head: &WatchResponse, events: &[Part<'_>], fields: usize) -> Bytes {
-    let mut frame = prefixed(head.encoded_len() + fields);
-    head.encode_raw(&mut frame);
-    for event in events {
-        frame.push(EVENTS_TAG);
-        encode_varint(event.len() as u64, &mut frame);
-        event.put(&mut frame);
-    }
-    frame.into()
+fn field_bytes(event: &Part) -> usize {
+    let length = event.bytes().len();
+    1 + encoded_len_varint(length as u64) + length
 }
 
 #[cfg(test)]
@@ -123,11 +136,14 @@ mod tests {
         let events: Vec<Event> = values.iter().map(event).collect();
         let count = events.len();
         let revision = RevisionEvents { revision: 7, events, previous_left_out: false };
-        let encoded = Encoded::new(Arc::new(revision));
+        let encoded = Arc::new(Encoded::new(Arc::new(revision)));
         let parts: Vec<_> = (0..count).map(|number| encoded.part(number, true)).collect();
         let header = ResponseHeader { revision: 7, ..Default::default() };
         let mut sent = Vec::new();
-        super::events(header, 1, &parts, bytes_max, |frame| {
+        super::events(header, 1, parts, bytes_max, |message| {
+            let mut frame = Vec::new();
+            message.put(&mut frame);
+            assert_eq!(frame.len(), message.wire_bytes());
             assert_eq!(frame[1..5], u32::try_from(frame.len() - 5).unwrap().to_be_bytes());
             sent.push(WatchResponse::decode(&frame[5..]).unwrap());
         });

@@ -21,7 +21,7 @@ use super::coverage::Coverage;
 use super::encoded::{Encoded, Part};
 use super::hub::{Hub, Registration};
 use super::outbox::Outbox;
-use super::respond;
+use super::respond::{self, Message};
 use super::tally::Share;
 use super::watcher::Watcher;
 use crate::error::Error;
@@ -84,8 +84,8 @@ impl Session {
         &self.outbox
     }
 
-    fn send(&self, response: &WatchResponse) {
-        self.outbox.push(respond::framed(response));
+    fn send(&self, response: WatchResponse) {
+        self.outbox.push(Message::of(response));
     }
 
     fn header(&self, revision: i64) -> ResponseHeader {
@@ -122,7 +122,7 @@ impl Session {
         let mut watcher = Watcher::of(request);
         if let Some(reason) = self.refusal(caller, request, &watcher) {
             let response = respond::refused(self.header_now(), &reason);
-            return self.send(&response);
+            return self.send(response);
         }
         let id = self.assign_id(request.watch_id);
         let published = self.registration.cover(watcher.range());
@@ -134,7 +134,7 @@ impl Session {
         watcher.live_from = published + 1;
         self.any_behind |= watcher.behind;
         let response = respond::created(self.header(now), id);
-        self.send(&response);
+        self.send(response);
         self.share.previous(watcher.wants_previous().into());
         self.watchers.insert(id, watcher);
     }
@@ -143,7 +143,7 @@ impl Session {
         if let Some(watcher) = self.watchers.remove(&id) {
             self.after_leaving(&watcher);
             let response = respond::canceled(self.header_now(), id);
-            self.send(&response);
+            self.send(response);
         }
     }
 
@@ -222,14 +222,13 @@ impl Session {
         chosen: impl Fn(&Watcher) -> bool,
     ) {
         let Self { source, watchers, any_behind, outbox, .. } = self;
-        let mut events: Vec<Part<'_>> = Vec::new();
         for (id, watcher) in watchers.iter_mut().filter(|(_, watcher)| chosen(watcher)) {
             let bytes_max = if watcher.fragment { source.fragment_bytes } else { usize::MAX };
-            let send = |revision, events: &[Part<'_>]| {
+            let send = |revision, events: Vec<Part>| {
                 let header = (source.header)(revision);
-                respond::events(header, *id, events, bytes_max, |frame| outbox.push(frame));
+                respond::events(header, *id, events, bytes_max, |message| outbox.push(message));
             };
-            let (mut upto, mut bytes) = (upto, 0);
+            let (mut events, mut upto, mut bytes) = (Vec::new(), upto, 0);
             for (at, revision) in revisions.iter().enumerate() {
                 if watcher.misses_previous(revision) {
                     // It reads them from history, as if it had been too slow for the ring.
@@ -241,18 +240,17 @@ impl Session {
                 }
                 let had = events.len();
                 watcher.take(revision, &mut events);
-                bytes += events[had..].iter().map(Part::len).sum::<usize>();
+                bytes += events[had..].iter().map(|event| event.bytes().len()).sum::<usize>();
                 // A revision is never split here (WATCH-2), a batch of many may be.
                 if bytes >= WATCH_CATCH_UP_BYTES_MAX && at + 1 < revisions.len() {
-                    send(revision.revision, &events);
+                    send(revision.revision, std::mem::take(&mut events));
                     watcher.quiet = false;
-                    (bytes, events) = (0, Vec::new());
+                    bytes = 0;
                 }
             }
             if !events.is_empty() {
-                send(upto, &events);
+                send(upto, events);
                 watcher.quiet = false;
-                events.clear();
             }
             watcher.next = watcher.next.max(upto + 1);
         }
@@ -268,7 +266,7 @@ impl Session {
             && self.watchers.values().all(|watcher| watcher.has_progressed(self.position));
         if told {
             let response = respond::progress(self.header(self.position), respond::NO_WATCH);
-            self.send(&response);
+            self.send(response);
         }
     }
 
@@ -286,7 +284,7 @@ impl Session {
         }
         for id in due {
             let response = respond::progress(self.header(self.position), id);
-            self.send(&response);
+            self.send(response);
         }
     }
 
@@ -347,7 +345,7 @@ impl Session {
             }
             // The header's revision is left out, as etcd does.
             let response = respond::compacted(self.header(0), id, round.compacted);
-            self.send(&response);
+            self.send(response);
         }
         self.deliver(&round.revisions, round.next - 1, |watcher| watcher.in_round);
         let position = self.position;

@@ -4,6 +4,8 @@
 //! trap: `next` is the only position there is; an event below it is never delivered again and
 //! never before its time, whichever way it arrives.
 
+use std::sync::Arc;
+
 use kijabi_machine::{KeyRange, RevisionEvents};
 use kijabi_proto::etcdserverpb::WatchCreateRequest;
 use kijabi_proto::etcdserverpb::watch_create_request::FilterType;
@@ -94,7 +96,7 @@ impl Watcher {
     }
 
     /// Adds the events of one revision that this watch wants.
-    pub(super) fn take<'a>(&self, revision: &'a Encoded, wanted: &mut Vec<Part<'a>>) {
+    pub(super) fn take(&self, revision: &Arc<Encoded>, wanted: &mut Vec<Part>) {
         if revision.revision < self.next {
             return;
         }
