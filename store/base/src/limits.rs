@@ -24,8 +24,8 @@ pub const WATCH_STREAM_BYTES_MAX: usize = 4 << 20;
 pub const EVENT_RING_REVISIONS_MAX: usize = 65_536;
 /// Bytes of events kept in memory for them.
 pub const EVENT_RING_BYTES_MAX: usize = 32 << 20;
-/// Watch streams that the apply loop itself tells of an event; more are told by a task of its own, and
-/// so many of them at a time.
+/// Watch streams that the apply loop itself tells of an event; more are told by a task of its own,
+/// and so many of them at a time.
 pub const WATCH_FAN_OUT_INLINE_MAX: usize = 16;
 /// Revisions read from disk for one round of a watcher that is behind.
 pub const WATCH_CATCH_UP_REVISIONS_MAX: usize = 1_000;

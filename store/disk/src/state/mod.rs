@@ -221,11 +221,8 @@ fn failed(error: rocksdb::Error) -> StateError {
 
 impl kijabi_machine::state::StateView for StateView<'_> {
     fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
-        let mut options = ReadOptions::default();
-        options.set_snapshot(&self.snapshot);
-        options.fill_cache(false);
         let mut values = Vec::with_capacity(keys.len());
-        self.state.visit_with(table, keys, &options, &mut |value| {
+        self.visit_all(table, keys, &mut |value| {
             values.push(value.map(Bytes::copy_from_slice));
         })?;
         Ok(values)
@@ -256,7 +253,7 @@ impl StateReader for State {
 
     fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
         let mut values = Vec::with_capacity(keys.len());
-        self.visit_with(table, keys, &ReadOptions::default(), &mut |value| {
+        self.visit_all(table, keys, &mut |value| {
             values.push(value.map(Bytes::copy_from_slice));
         })?;
         Ok(values)

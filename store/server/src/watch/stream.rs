@@ -41,8 +41,9 @@ pub(crate) struct Terms {
     pub(crate) asker: Asker,
 }
 
-/// The responses of a stream, as a body of gRPC. The stream runs while they are taken, and ends with them: an event
-/// needs one task to run and not two, and a client that takes nothing costs nothing.
+/// The responses of a stream, as a body of gRPC. The stream runs while they are taken, and ends
+/// with them: an event needs one task to run and not two, and a client that takes nothing costs
+/// nothing.
 pub(crate) struct Responses {
     /// `None` once the stream has ended.
     running: Option<Pin<Box<dyn Future<Output = Option<Status>> + Send>>>,
