@@ -69,7 +69,7 @@ impl Access {
         };
         let clean = clean(&path);
         if clean != path {
-            return Err(moved(&head.uri, &clean, headers));
+            return Err(redirect(StatusCode::MOVED_PERMANENTLY, &head.uri, &clean, headers));
         }
         Ok(Admitted { path, headers })
     }
@@ -147,14 +147,19 @@ fn clean(path: &str) -> String {
     clean
 }
 
-fn moved(uri: &Uri, to: &str, headers: Vec<(HeaderName, HeaderValue)>) -> Response<Body> {
+pub(super) fn redirect(
+    status: StatusCode,
+    uri: &Uri,
+    to: &str,
+    headers: Vec<(HeaderName, HeaderValue)>,
+) -> Response<Body> {
     let safe = percent_encoding::utf8_percent_encode(to, PATH).to_string();
     let location = match uri.query() {
         Some(query) => format!("{safe}?{query}"),
         None => safe,
     };
     let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    *response.status_mut() = status;
     response.headers_mut().extend(headers);
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(header::LOCATION, location);

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use kijabi_base::limits::GRPC_OVERHEAD_BYTES;
 use kijabi_base::tasks::Shutdown;
 use tonic::body::Body;
 
-use super::access::Access;
+use super::access::{self, Access};
 use super::gateway::{self, Gateway, websocket};
 use super::{Endpoints, Grpc};
 use crate::config::Config;
@@ -74,7 +74,7 @@ impl Clients {
                 }
             }
             Some(_) if path == gateway::ROOT.trim_end_matches('/') => {
-                redirected(&head.method, head.uri.query())
+                to_gateway(&head.method, &head.uri)
             }
             _ => endpoints.answer(&head.method, path, head.uri.query()).await,
         };
@@ -83,25 +83,21 @@ impl Clients {
     }
 }
 
-/// Where the gateway begins, as Go's server says it.
-fn redirected(method: &Method, query: Option<&str>) -> Response<Body> {
-    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    let to = format!("{}{query}", gateway::ROOT);
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+/// To where the gateway begins, with the page Go's server shows.
+fn to_gateway(method: &Method, uri: &Uri) -> Response<Body> {
+    let mut response =
+        access::redirect(StatusCode::TEMPORARY_REDIRECT, uri, gateway::ROOT, Vec::new());
     if [Method::GET, Method::HEAD].contains(method) {
         let html = HeaderValue::from_static("text/html; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, html);
     }
     if method == Method::GET {
-        let escaped = to.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let escaped = query.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         let escaped = escaped.replace('"', "&#34;").replace('\'', "&#39;");
-        let text = format!("<a href=\"{escaped}\">Temporary Redirect</a>.\n\n");
+        let root = gateway::ROOT;
+        let text = format!("<a href=\"{root}{escaped}\">Temporary Redirect</a>.\n\n");
         *response.body_mut() = Body::new(Full::new(Bytes::from(text)));
-    }
-    // A request's own query was valid in its head, so it is in this one.
-    if let Ok(to) = HeaderValue::from_str(&to) {
-        response.headers_mut().insert(header::LOCATION, to);
     }
     response
 }
