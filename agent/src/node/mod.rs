@@ -129,6 +129,9 @@ impl Heartbeat {
         }
         let patch = Patch::Strategic(json!({"status": status}));
         nodes.patch_status(&self.facts.name, &PatchParams::default(), &patch).await?;
+        for short_of in status::new_pressures(&before, &status) {
+            tracing::warn!(node = self.facts.name, "{short_of}: no more pods are placed here");
+        }
         Ok(Some((status, clock)))
     }
 

@@ -245,6 +245,17 @@ pub fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
     without_heartbeats(a) != without_heartbeats(b)
 }
 
+/// What the node has come to be short of, in the words of its conditions.
+pub fn new_pressures<'a>(
+    before: &'a [NodeCondition],
+    status: &'a NodeStatus,
+) -> impl Iterator<Item = &'a str> {
+    let is_on = |it: &NodeCondition| it.type_.ends_with("Pressure") && it.status == "True";
+    let now = status.conditions.iter().flatten().filter(move |it| is_on(it));
+    now.filter(move |it| !before.iter().any(|old| old.type_ == it.type_ && is_on(old)))
+        .filter_map(|it| it.message.as_deref())
+}
+
 /// Whether the API's conditions say something else than the status: another has written them, such
 /// as the node controller when it had not heard of the node for a while.
 pub fn contradicts(api: &[NodeCondition], status: &NodeStatus) -> bool {
@@ -316,6 +327,22 @@ mod tests {
             "Unknown".clone_into(&mut it.status);
         }
         assert!(contradicts(&written, &later), "the node controller gave the node up meanwhile");
+    }
+
+    #[test]
+    fn a_pressure_is_told_of_when_it_begins() {
+        let status = |pressure, before: &[NodeCondition]| {
+            status(&facts(), &Ok(Health::default()), pressure, &[], before, at(1))
+        };
+        let none = status(Pressure::default(), &[]);
+        let short = status(Pressure { disk: true, ..Pressure::default() }, &[]);
+        let told = |before: &NodeStatus, now: &NodeStatus| -> Vec<String> {
+            let before = before.conditions.as_deref().unwrap_or_default();
+            new_pressures(before, now).map(str::to_owned).collect()
+        };
+        assert_eq!(told(&none, &short), ["kubelet has disk pressure"]);
+        assert_eq!(told(&NodeStatus::default(), &short), ["kubelet has disk pressure"]);
+        assert!(told(&short, &short).is_empty() && told(&short, &none).is_empty());
     }
 
     #[test]
