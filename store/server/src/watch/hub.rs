@@ -5,8 +5,10 @@
 //! everything before that and after its last visit holds nothing for it, so it never looks at it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use kijabi_base::check;
 use kijabi_base::limits::{
@@ -329,9 +331,15 @@ impl Registration {
         }
     }
 
-    /// Resolves when there may be something to pick up.
+    /// Whether there is something to pick up; if not, the task is woken when there is.
+    pub(crate) fn is_told(&self, context: &Context<'_>) -> bool {
+        self.stream.is_told(context)
+    }
+
+    /// Resolves when there is something to pick up.
     pub(crate) async fn woken(&self) {
-        self.stream.woken().await;
+        let told = |context: &mut Context<'_>| self.is_told(context).then_some(());
+        poll_fn(|context| told(context).map_or(Poll::Pending, Poll::Ready)).await;
     }
 
     /// Takes at most `max` revisions, from the first one that was missed.

@@ -8,16 +8,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::Context;
 
+use futures::task::AtomicWaker;
 use kijabi_machine::KeyRange;
-use tokio::sync::Notify;
 
 /// What wakes a stream.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     /// The first revision with something for this stream that it has not picked up; 0 for none.
     missed_from: AtomicI64,
-    wake: Notify,
+    waker: AtomicWaker,
 }
 
 /// Those of ranges with one first key, by the range's end.
@@ -61,13 +62,13 @@ impl Stream {
         // Only whoever holds the hub's lock changes it.
         let news = self.missed_from.load(Ordering::Relaxed) == 0;
         if news {
-            self.missed_from.store(revision, Ordering::Relaxed);
+            self.missed_from.store(revision, Ordering::Release);
         }
         news
     }
 
     pub(super) fn wake(&self) {
-        self.wake.notify_one();
+        self.waker.wake();
     }
 
     /// Takes what it was told.
@@ -76,9 +77,13 @@ impl Stream {
         (missed != 0).then_some(missed)
     }
 
-    /// Resolves when it is told something.
-    pub(super) async fn woken(&self) {
-        self.wake.notified().await;
+    /// Whether it was told something; if not, the task is woken when it is.
+    pub(super) fn is_told(&self, context: &Context<'_>) -> bool {
+        let told = || self.missed_from.load(Ordering::Acquire) != 0;
+        told() || {
+            self.waker.register(context.waker());
+            told()
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kijabi_base::limits::{WATCH_CATCH_UP_BYTES_MAX, WATCH_CATCH_UP_REVISIONS_MAX};
 use kijabi_machine::state::StateError;
 use kijabi_machine::{Caller, Machine};
@@ -54,6 +55,8 @@ pub(super) struct Session {
     /// Live watches have been given everything up to here.
     position: i64,
     outbox: Outbox,
+    /// Whether the outbox is full and somebody waits for it not to be.
+    room_wished: bool,
     share: Share,
 }
 
@@ -70,21 +73,38 @@ impl Session {
             any_behind: false,
             position,
             outbox: Outbox::default(),
+            room_wished: false,
             share,
         }
     }
 
     /// Whether more responses may be made; if not, the client must read first.
-    pub(super) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         self.outbox.has_room()
     }
 
-    /// What is to be sent.
-    pub(super) fn outbox(&self) -> &Outbox {
-        &self.outbox
+    /// The same, and if there is none, it is remembered that somebody waits for it.
+    pub(super) fn has_room_or_wish(&mut self) -> bool {
+        self.room_wished = !self.has_room();
+        !self.room_wished
     }
 
-    fn send(&self, response: WatchResponse) {
+    /// Whether somebody waits for room.
+    pub(super) fn take_wish_for_room(&mut self) -> bool {
+        std::mem::take(&mut self.room_wished)
+    }
+
+    /// Whether watches are behind, which [`Session::catch_up`] mends.
+    pub(super) fn is_behind(&self) -> bool {
+        self.any_behind
+    }
+
+    /// The next bytes to be sent.
+    pub(super) fn next_bytes(&mut self) -> Option<Bytes> {
+        self.outbox.pop()
+    }
+
+    fn send(&mut self, response: WatchResponse) {
         self.outbox.push(Message::of(response));
     }
 
@@ -224,7 +244,7 @@ impl Session {
         let Self { source, watchers, any_behind, outbox, .. } = self;
         for (id, watcher) in watchers.iter_mut().filter(|(_, watcher)| chosen(watcher)) {
             let bytes_max = if watcher.fragment { source.fragment_bytes } else { usize::MAX };
-            let send = |revision, events: Vec<Part>| {
+            let mut send = |revision, events: Vec<Part>| {
                 let header = (source.header)(revision);
                 respond::events(header, *id, events, bytes_max, |message| outbox.push(message));
             };

@@ -1,15 +1,18 @@
 //! Running one watch stream: requests in, responses out, until either side ends.
 //!
-//! Owns: the loop and its fairness. Must not know: what a response says. A newcomer's trap: while
-//! the client does not read, nothing but its disconnection is listened to; the hub goes on without
-//! the stream, which catches up from history later.
+//! Owns: whose turn it is. Must not know: what a response says. A newcomer's trap: events are picked
+//! up by the body itself, and nothing else of the stream runs for them; all that is rare (requests,
+//! ticks, history, the end) has a waker of its own, which tells whether it is worth a look.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::task::AtomicWaker;
 use futures::{Stream, StreamExt as _};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame};
@@ -17,12 +20,12 @@ use kijabi_base::tasks::Shutdown;
 use kijabi_base::{clock, rng};
 use kijabi_machine::state::StateError;
 use kijabi_proto::etcdserverpb::WatchRequest;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
 use super::asker::Asker;
 use super::catch_up::Round;
-use super::outbox::Outbox;
 use super::session::{Reading, Session, Source};
 use crate::status::EtcdError;
 use crate::store::Standing;
@@ -45,11 +48,20 @@ pub(crate) struct Terms {
 /// with them: an event needs one task to run and not two, and a client that takes nothing costs
 /// nothing.
 pub(crate) struct Responses {
-    /// `None` once the stream has ended.
-    running: Option<Pin<Box<dyn Future<Output = Option<Status>> + Send>>>,
-    outbox: Outbox,
+    /// Shared with `rest`. Both run in one task, one after the other.
+    session: Arc<Mutex<Session>>,
+    /// All but events; `None` once the stream has ended.
+    rest: Option<Pin<Box<dyn Future<Output = Option<Status>> + Send>>>,
+    news: Arc<News>,
+    waker: Waker,
     /// How it ended, after everything else was said.
     end: Option<Status>,
+}
+
+/// Whether the rest of a stream has something to do, and who is to be woken if so.
+struct News {
+    any: AtomicBool,
+    body: AtomicWaker,
 }
 
 /// Opens a stream.
@@ -58,10 +70,59 @@ pub(crate) fn open(
     terms: Terms,
     requests: impl Stream<Item = Result<WatchRequest, Status>> + Send + Unpin + 'static,
 ) -> Responses {
-    let session = Session::new(source);
-    let outbox = session.outbox().clone();
-    let running = serve(session, terms, requests);
-    Responses { running: Some(Box::pin(running)), outbox, end: None }
+    let session = Arc::new(Mutex::new(Session::new(source)));
+    let rest = Box::pin(serve(Arc::clone(&session), terms, requests));
+    let news = Arc::new(News { any: AtomicBool::new(true), body: AtomicWaker::new() });
+    let waker = Waker::from(Arc::clone(&news));
+    Responses { session, rest: Some(rest), news, waker, end: None }
+}
+
+impl Wake for News {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.any.store(true, Ordering::Release);
+        self.body.wake();
+    }
+}
+
+impl Responses {
+    /// Runs all but events, if there is something to do for it. Returns whether there was.
+    fn run_rest(&mut self) -> bool {
+        let Some(rest) = &mut self.rest else { return false };
+        if !self.news.any.swap(false, Ordering::AcqRel) {
+            return false;
+        }
+        if let Poll::Ready(end) = rest.as_mut().poll(&mut Context::from_waker(&self.waker)) {
+            self.end = Some(end.unwrap_or_else(|| Status::new(Code::Ok, "")));
+            self.rest = None;
+        }
+        true
+    }
+
+    /// Makes responses of new events. Returns whether there were any.
+    fn pick_up(&self, context: &Context<'_>) -> bool {
+        let mut session = self.session.lock();
+        let told = self.rest.is_some() && session.registration.is_told(context);
+        if told {
+            session.pick_up();
+            if session.is_behind() {
+                self.news.any.store(true, Ordering::Release);
+            }
+        }
+        told
+    }
+
+    fn next_bytes(&self) -> Option<Bytes> {
+        let mut session = self.session.lock();
+        let bytes = session.next_bytes();
+        if bytes.is_some() && session.take_wish_for_room() {
+            self.news.any.store(true, Ordering::Release);
+        }
+        bytes
+    }
 }
 
 impl HttpBody for Responses {
@@ -73,19 +134,19 @@ impl HttpBody for Responses {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        if let Some(responses) = this.outbox.pop() {
-            return Poll::Ready(Some(Ok(Frame::data(responses))));
-        }
-        if let Some(running) = &mut this.running
-            && let Poll::Ready(end) = running.as_mut().poll(context)
-        {
-            this.end = Some(end.unwrap_or_else(|| Status::new(Code::Ok, "")));
-            this.running = None;
-        }
-        match (this.outbox.pop(), &this.running) {
-            (Some(responses), _) => Poll::Ready(Some(Ok(Frame::data(responses)))),
-            (None, Some(_)) => Poll::Pending,
-            (None, None) => Poll::Ready(this.end.take().map(trailers)),
+        this.news.body.register(context.waker());
+        loop {
+            if let Some(responses) = this.next_bytes() {
+                return Poll::Ready(Some(Ok(Frame::data(responses))));
+            }
+            if this.rest.is_none() {
+                return Poll::Ready(this.end.take().map(trailers));
+            }
+            // Both have their turn, however much the other has to do.
+            let (ran, told) = (this.run_rest(), this.pick_up(context));
+            if !ran && !told {
+                return Poll::Pending;
+            }
         }
     }
 }
@@ -97,12 +158,12 @@ fn trailers(end: Status) -> Result<Frame<Bytes>, Status> {
     Ok(Frame::trailers(trailers))
 }
 
+/// All of a stream but its events.
 async fn serve(
-    mut session: Session,
+    session: Arc<Mutex<Session>>,
     terms: Terms,
     mut requests: impl Stream<Item = Result<WatchRequest, Status>> + Send + Unpin,
 ) -> Option<Status> {
-    let outbox = session.outbox().clone();
     let mut reading: Option<Reading> = None;
     let mut requests_open = true;
     let period = progress_period(terms.progress_interval);
@@ -110,36 +171,41 @@ async fn serve(
     let mut stopped = pin!(terms.shutdown.wait());
     let mut leaderless = pin!(leaderless(terms.standing, terms.leader_grace));
     loop {
-        if reading.is_none() {
-            reading = session.catch_up();
-        }
-        let room = session.has_room();
+        let room = {
+            let mut session = session.lock();
+            if reading.is_none() {
+                reading = session.catch_up();
+            }
+            session.has_room_or_wish()
+        };
+        let reads = reading.is_some();
         tokio::select! {
             () = &mut stopped => return Some(EtcdError::Stopped.into()),
             () = &mut leaderless => return Some(EtcdError::NoLeader.into()),
             round = finished(&mut reading) => match round {
-                Some(round) => session.finish_round(&round),
+                Some(round) => session.lock().finish_round(&round),
                 None => return Some(EtcdError::Stopped.into()),
             },
             request = requests.next(), if requests_open && room => match request {
                 Some(Ok(request)) => {
                     let caller = terms.asker.caller().await;
-                    session.handle(&caller, request);
+                    session.lock().handle(&caller, request);
                 }
                 Some(Err(status)) => return Some(status),
                 // The client sends no more, but still reads.
                 None => requests_open = false,
             },
-            () = session.registration.woken(), if room => { session.pick_up(); }
-            _ = ticker.tick(), if room => session.progress_tick(),
-            // It runs again when everything was taken, and then looks again what it may do.
-            () = poll_fn(|_| room_in(&outbox)), if !room => {}
+            _ = ticker.tick(), if room => session.lock().progress_tick(),
+            // The client has read, or watches have fallen behind.
+            () = poll_fn(|_| ready_if(session.lock().has_room_or_wish())), if !room => {}
+            () = poll_fn(|_| ready_if(session.lock().is_behind())), if room && !reads => {}
         }
     }
 }
 
-fn room_in(outbox: &Outbox) -> Poll<()> {
-    if outbox.has_room() { Poll::Ready(()) } else { Poll::Pending }
+/// The body sees to it that this is looked at again in time.
+fn ready_if(condition: bool) -> Poll<()> {
+    if condition { Poll::Ready(()) } else { Poll::Pending }
 }
 
 /// The interval and up to a tenth more, so that streams do not all speak at once.

@@ -69,7 +69,7 @@ async fn interleave(steps: Vec<Step>) {
             }
             Step::Progress => session.handle(&Ok(Caller::Member), progress()),
         }
-        sent.extend(taken(&session));
+        sent.extend(taken(&mut session));
     }
     if let Some(task) = reading {
         session.finish_round(&task.await.unwrap().unwrap());
@@ -80,7 +80,7 @@ async fn interleave(steps: Vec<Step>) {
             session.finish_round(&task.await.unwrap().unwrap());
         }
         let before = sent.len();
-        sent.extend(taken(&session));
+        sent.extend(taken(&mut session));
         if sent.len() == before {
             break;
         }

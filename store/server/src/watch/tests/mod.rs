@@ -133,8 +133,8 @@ pub(super) async fn settle(session: &mut Session) -> Vec<String> {
 }
 
 /// What is to be sent.
-pub(super) fn taken(session: &Session) -> Vec<WatchResponse> {
-    let pieces = std::iter::from_fn(|| session.outbox().pop());
+pub(super) fn taken(session: &mut Session) -> Vec<WatchResponse> {
+    let pieces = std::iter::from_fn(|| session.next_bytes());
     pieces.flat_map(|piece| messages(&piece)).collect()
 }
 

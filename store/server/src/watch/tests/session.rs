@@ -192,7 +192,7 @@ async fn large_answers_are_split_for_those_who_allow_it() {
     session.pick_up();
     let shown =
         |response: &WatchResponse| (response.watch_id, response.fragment, response.events.len());
-    let fragments: Vec<_> = taken(&session).iter().map(shown).collect();
+    let fragments: Vec<_> = taken(&mut session).iter().map(shown).collect();
     let expected = [(0, false, 0), (1, false, 0), (0, true, 1), (0, false, 1), (1, false, 2)];
     assert_eq!(fragments, expected);
 }

@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::super::asker::Asker;
 use super::super::stream::{Terms, open};
-use super::{World, create, messages, progress, request};
+use super::{World, create, messages, progress, put, request};
 use crate::store::Standing;
 
 /// A client on a channel instead of a socket.
@@ -96,6 +96,24 @@ async fn a_stream_that_was_full_goes_on() {
         client.requests.send(Ok(progress())).await.unwrap();
         assert_eq!(client.responses.recv().await.unwrap().unwrap().watch_id, -1);
     }
+}
+
+/// A stream that was up to date reads history when the ring has lost what it missed.
+#[tokio::test]
+async fn a_stream_that_lives_through_a_snapshot_loses_nothing() {
+    let mut world = World::new();
+    let mut client = connect(&world, None);
+    client.requests.send(Ok(request(create("a", "", 0)))).await.unwrap();
+    assert!(client.responses.recv().await.unwrap().unwrap().created);
+    world.put("a", "published");
+    assert_eq!(client.responses.recv().await.unwrap().unwrap().events.len(), 1);
+    world.apply_unpublished(put("a", "in the snapshot"), false);
+    world.source.hub.reset(3);
+    let response = client.responses.recv().await.unwrap().unwrap();
+    assert_eq!(response.events[0].kv.as_ref().unwrap().value, "in the snapshot");
+    world.put("a", "published again");
+    let response = client.responses.recv().await.unwrap().unwrap();
+    assert_eq!(response.events[0].kv.as_ref().unwrap().mod_revision, 4);
 }
 
 #[tokio::test]
