@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::remote::MembershipPort;
 use crate::config::{Config, TlsFiles};
+use crate::crew::Spawner;
 use crate::peer::PeerPort;
 use crate::serve::{
     self, Bound, Clients, Endpoints, ListenError, Protocols, Role, ServerTls, Service, Side,
@@ -71,12 +72,12 @@ impl Ports {
     pub(crate) fn serve_members(
         &mut self,
         config: &Config,
-        (peers, membership): (PeerPort, MembershipPort),
+        (peers, membership, crew): (PeerPort, MembershipPort, Spawner),
         endpoints: &Arc<Endpoints>,
         shutdown: &Shutdown,
     ) -> Vec<JoinHandle<()>> {
         let ports = std::mem::take(&mut self.members);
-        let role = Role::Members(peers, membership);
+        let role = Role::Members(peers, membership, crew);
         let group = (ports, role, Protocols::Both, "serving peer traffic");
         serve_group(group, config, endpoints, shutdown)
     }

@@ -232,6 +232,16 @@ impl Wal {
         Ok(())
     }
 
+    /// As [`Wal::read`], if all of them are in memory.
+    pub fn read_cached(&self, range: Range<u64>, bytes_max: usize) -> Option<Vec<LogEntry>> {
+        let found = self.0.shared.inner.lock().memory.read(range.start, range.end, bytes_max);
+        let cached = |found| match found {
+            Found::Cached(entry) => Some(entry),
+            Found::OnDisk(..) => None,
+        };
+        found.into_iter().map(cached).collect()
+    }
+
     /// The entries with an index in `range`, as far as they exist, at most `bytes_max` of data but
     /// at least one. Older ones are read from disk.
     pub fn read(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<LogEntry>, WalError> {

@@ -44,7 +44,7 @@ impl Remote {
     // Changes and questions are rare, so a connection is made for each.
     fn client(&self, urls: &[String]) -> MembershipClient<Channel> {
         let urls = Arc::new(RwLock::new(urls.to_vec()));
-        MembershipClient::new(channel(urls, self.dial.clone(), self.patience))
+        MembershipClient::new(channel(urls, self.dial.clone(), self.patience, None))
     }
 
     /// Who the members are, as the member at `urls` knows them. `asking` is who asks, or 0.

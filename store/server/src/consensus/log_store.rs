@@ -9,6 +9,7 @@ use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 
 use futures::Stream;
+use kijabi_base::tasks;
 use kijabi_disk::wal::{Wal, WalError};
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -38,8 +39,16 @@ impl LogStore {
         self.wal.last().map(|id| id.index)
     }
 
-    fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let entries = self.wal.read(range, bytes_max).map_err(to_io)?;
+    /// Raft's task does not wait for the disk: entries that are not in memory are read beside.
+    async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let entries = match self.wal.read_cached(range.clone(), bytes_max) {
+            Some(entries) => entries,
+            None => {
+                let wal = self.wal.clone();
+                let read = tasks::blocking(move || wal.read(range, bytes_max)).await;
+                read.map_err(io::Error::other)?.map_err(to_io)?
+            }
+        };
         entries.into_iter().map(from_disk).collect()
     }
 }
@@ -67,11 +76,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
-        self.read(to_range(&range), usize::MAX)
+        self.read(to_range(&range), usize::MAX).await
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start..end, READ_BYTES_MAX)
+        self.read(start..end, READ_BYTES_MAX).await
     }
 
     /// In pieces, so that a long catch-up does not hold the whole log in memory.
@@ -85,7 +94,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         let pieces = futures::stream::try_unfold(
             (self.clone(), to_range(&range)),
             |(log, rest)| async move {
-                let piece = log.read(rest.clone(), READ_BYTES_MAX)?;
+                let piece = log.read(rest.clone(), READ_BYTES_MAX).await?;
                 let Some(last) = piece.last() else { return Ok(None) };
                 let next = last.log_id.index + 1..rest.end;
                 let piece = futures::stream::iter(piece.into_iter().map(Ok));

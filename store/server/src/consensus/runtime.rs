@@ -1,8 +1,8 @@
 //! Where Raft's own tasks run: together, in one task of the runtime.
 //!
-//! Owns: which of them do. Must not know: what they do. A newcomer's trap: only what starts with
-//! Raft belongs to the crew, which is what each write passes; what is started later, such as the
-//! replication to a member, has its own task, because it can run beside.
+//! Owns: which of them do. Must not know: what they do. A newcomer's trap: what Raft starts later,
+//! such as the replication to a member, belongs to the crew as well, though it could run beside:
+//! to wake another thread for each entry costs more than the entry.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -107,8 +107,11 @@ impl AsyncRuntime for Runtime {
             return Joining::Task(TokioRuntime::spawn(future));
         };
         let (sender, result) = oneshot::channel();
+        // Whatever this one starts belongs to the crew, too.
+        let inner = crew.clone();
         crew.spawn(async move {
-            let _ = sender.send(AssertUnwindSafe(future).catch_unwind().await);
+            let future = AssertUnwindSafe(future).catch_unwind();
+            let _ = sender.send(starting_in(&inner, future).await);
         });
         Joining::InCrew(result)
     }

@@ -192,7 +192,8 @@ async fn start(config: Config) -> Result<Member, Cause> {
         Arc::clone(core.hub.tally()),
     ));
     let membership = MembershipPort::new(core.cluster.clone());
-    let (peers, stop_peers) = ((core.peers.clone(), membership), parts.peer_stop.clone());
+    let peers = (core.peers.clone(), membership, parts.crew.spawner().clone());
+    let stop_peers = parts.peer_stop.clone();
     parts.peer_servers = ports.serve_members(&config, peers, &endpoints, &stop_peers);
     parts.servers = ports.serve_monitoring(&config, &endpoints, &shutdown);
     let ready = tokio::select! {

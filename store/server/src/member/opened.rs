@@ -70,7 +70,8 @@ pub(super) async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, C
         &serve::gateway::routes::rpcs(),
     ));
     let activity = Activity::new(Arc::clone(&metrics));
-    let peers = Peers::new(identity, Arc::clone(&dial), patience, activity);
+    let crew = RunningCrew::start("raft");
+    let peers = Peers::new(identity, Arc::clone(&dial), patience, activity, crew.spawner().clone());
     let wal = open_wal(&wal_dir, &metrics)?;
     let (state, settings, started) = (Arc::new(state), Settings::default(), clock::now());
     let machine = Machine::open(Arc::clone(&state) as _, settings)?;
@@ -93,7 +94,6 @@ pub(super) async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, C
     }
     let network = Network { peers: peers.clone(), metrics: Arc::clone(&metrics) };
     let id = identity.member_id;
-    let crew = RunningCrew::start("raft");
     let (core, to) = (crew.spawner(), applier.clone());
     let raft = consensus::start(core, &config, id, network, log, to, members).await?;
     let opened = Opened {

@@ -25,6 +25,7 @@ use super::admit::{CLUSTER_ID, SENDER, TARGET};
 use super::connect::{Addresses, Dial, Patience, channel};
 use super::wire;
 use crate::consensus::types::Vote;
+use crate::crew::Spawner;
 use crate::identity::Identity;
 use crate::limits::PEER_MESSAGE_BYTES_MAX;
 
@@ -53,6 +54,8 @@ struct Inner {
     dial: Dial,
     patience: Patience,
     activity: Activity,
+    /// Raft's, which the connections for its messages belong to.
+    crew: Spawner,
     links: Mutex<BTreeMap<u64, (Addresses, Link)>>,
 }
 
@@ -82,9 +85,10 @@ impl Peers {
         dial: Dial,
         patience: Patience,
         activity: Activity,
+        crew: Spawner,
     ) -> Self {
         let links = Mutex::default();
-        Self(Arc::new(Inner { identity, dial, patience, activity, links }))
+        Self(Arc::new(Inner { identity, dial, patience, activity, crew, links }))
     }
 
     /// Which of them there are connections to.
@@ -124,15 +128,21 @@ impl Peers {
             let (connecting, activity) = (plain(url), activity.clone());
             Box::pin(async move { Ok(activity.counted(target, connecting.await?)) })
         });
-        let dial = || channel(Arc::clone(urls), Arc::clone(&counting), self.0.patience);
+        let raft = || Some(self.0.crew.clone());
+        let dial = |crew| channel(Arc::clone(urls), Arc::clone(&counting), self.0.patience, crew);
         let client = |channel| {
             PeerClient::with_interceptor(channel, named.clone())
                 .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
         };
-        let control = dial();
+        let control = dial(raft());
         let membership = MembershipClient::new(control.clone());
-        Link { control: client(control), membership, log: client(dial()), bulk: client(dial()) }
+        Link {
+            control: client(control),
+            membership,
+            log: client(dial(raft())),
+            bulk: client(dial(None)),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
+use crate::crew::Spawner;
 use crate::limits::{PEER_MESSAGE_BYTES_MAX, PEER_SEND_QUEUE_MAX};
 use crate::serve::ClientTls;
 
@@ -64,7 +65,12 @@ pub(crate) struct Patience {
 
 /// A connection that is made when it is needed, and made again when it breaks. With several URLs,
 /// each attempt goes to the next one.
-pub(crate) fn channel(urls: Addresses, dial: Dial, patience: Patience) -> Channel {
+pub(crate) fn channel(
+    urls: Addresses,
+    dial: Dial,
+    patience: Patience,
+    crew: Option<Spawner>,
+) -> Channel {
     // The address in it is never dialed: the connector below knows where to go.
     let endpoint = Endpoint::from_static("http://peer")
         .connect_timeout(patience.connect)
@@ -74,6 +80,10 @@ pub(crate) fn channel(urls: Addresses, dial: Dial, patience: Patience) -> Channe
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .buffer_size(PEER_SEND_QUEUE_MAX);
+    let endpoint = match crew {
+        Some(crew) => endpoint.executor(crew),
+        None => endpoint,
+    };
     endpoint.connect_with_connector_lazy(Dialer { urls, dial, next: Arc::default() })
 }
 

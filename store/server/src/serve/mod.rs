@@ -41,6 +41,7 @@ use tonic::body::Body;
 
 use crate::cluster::remote::MembershipPort;
 use crate::config::KeepAlive;
+use crate::crew::Spawner;
 use crate::peer::PeerPort;
 use tls::Handshakes;
 
@@ -57,7 +58,7 @@ pub(crate) enum Role {
     /// Monitoring: the endpoints.
     Monitoring,
     /// Other members.
-    Members(PeerPort, MembershipPort),
+    Members(PeerPort, MembershipPort, Spawner),
 }
 
 /// What a port serves.
@@ -110,10 +111,10 @@ impl Service {
                 let uri = request.uri();
                 Box::pin(self.endpoints.answer(request.method(), uri.path(), uri.query())).await
             }
-            Role::Members(_, membership) if MembershipPort::is_for(&request) => {
+            Role::Members(_, membership, _) if MembershipPort::is_for(&request) => {
                 Box::pin(membership.answer(request)).await
             }
-            Role::Members(peers, _) if PeerPort::is_for(&request) => {
+            Role::Members(peers, ..) if PeerPort::is_for(&request) => {
                 Box::pin(peers.answer(request)).await
             }
             Role::Members(..) => self.endpoints.answer_member(request.method(), request.uri()),
@@ -148,11 +149,17 @@ pub(crate) async fn run(bound: Bound, service: Service, shutdown: Shutdown) {
         };
         let (service, shutdown) = (Arc::clone(&service), shutdown.clone());
         let (tls, handshakes) = (bound.tls().cloned(), handshakes.clone());
-        tasks::spawn_until("connection", cut.clone(), async move {
+        let role = service.role.clone();
+        let serving = async move {
             let tls = tls.as_deref();
             connection::serve(stream, remote, tls, &handshakes, service, shutdown).await;
             drop(slot);
-        });
+        };
+        match role {
+            // What members say to each other is for Raft.
+            Role::Members(.., raft) => raft.spawn_until(cut.clone(), serving),
+            _ => drop(tasks::spawn_until("connection", cut.clone(), serving)),
+        }
     }
     // Taking all slots is waiting for all connections.
     let all = u32::try_from(most).unwrap_or(u32::MAX);
