@@ -25,7 +25,7 @@ impl WatchHub {
     pub fn new(streams: usize) -> Self {
         let hub = Hub::new(0);
         let stream = |_| {
-            let registration = hub.register();
+            let registration = hub.register(0);
             registration.cover(KeyRange::Between { from: b"", to: None });
             registration
         };

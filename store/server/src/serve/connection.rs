@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,6 +32,17 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// HTTP/2 flow control: room for one large request on a stream, and for several on a connection.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// Which connection a request came on; in the extensions of each request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection(pub(crate) u64);
+
+impl Connection {
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
 
 /// Serves a connection until its end, or until the member stops.
 pub(super) async fn serve(
@@ -67,7 +79,9 @@ async fn speak<S>(
     let (crew, spawner) = Crew::new();
     let (builder, streams) = (builder(&service, spawner), Streams::default());
     let stream = Calm::new(Gather::new(stream, streams.clone()));
+    let connection = Connection::next();
     let answer = hyper::service::service_fn(move |mut request: http::Request<_>| {
+        request.extensions_mut().insert(connection);
         if let Some(identity) = &identity {
             request.extensions_mut().insert(identity.clone());
         }

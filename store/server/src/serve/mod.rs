@@ -21,6 +21,7 @@ mod tls;
 mod unary;
 
 pub(crate) use clients::Clients;
+pub(crate) use connection::Connection;
 pub(crate) use grpc::Grpc;
 pub(crate) use http::Endpoints;
 pub(crate) use listener::{Bound, ListenError, bind, is_secure};

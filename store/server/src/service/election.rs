@@ -173,7 +173,7 @@ impl Election for ElectionService {
         let (caller, request) = self.recipe.admit(request)?;
         let (responses, receiver) = mpsc::channel(OBSERVED_MAX);
         let prefix = prefix_of(&request.name);
-        let registration = self.recipe.hub().register();
+        let registration = self.recipe.hub().register(0);
         let observer = Observer {
             recipe: Arc::clone(&self.recipe),
             caller,

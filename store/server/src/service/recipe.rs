@@ -272,7 +272,7 @@ impl Candidate {
         let recipe = &self.recipe;
         let full = |_| Status::from(EtcdError::TooManyRequests);
         let _slot = Arc::clone(&recipe.waiters).try_acquire_owned().map_err(full)?;
-        let registration = recipe.hub.register();
+        let registration = recipe.hub.register(0);
         registration.cover(KeyRange::One(&self.key));
         let mut waits_for: Option<Bytes> = None;
         loop {

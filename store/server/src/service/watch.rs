@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::guard::{Learner, admit, requires_leader};
 use super::range::Streamed;
 use crate::access::Credentials;
-use crate::serve::reword;
+use crate::serve::{Connection, reword};
 use crate::store::Store;
 use crate::watch::{Asker, Hub, Source, Terms, open};
 
@@ -39,6 +39,7 @@ impl WatchService {
                 let store = store.clone();
                 move |revision| store.header(revision)
             }),
+            connection: 0,
             fragment_bytes: store.config().max_request_bytes + GRPC_OVERHEAD_BYTES,
         };
         Self { store, source }
@@ -68,8 +69,10 @@ impl Watch for WatchService {
         admit(&self.store, request.metadata(), Learner::Refuses)?;
         let terms =
             self.terms(requires_leader(request.metadata()), Credentials::of(&self.store, &request));
+        let connection = request.extensions().get::<Connection>().map_or(0, |it| it.0);
+        let source = Source { connection, ..self.source.clone() };
         let requests = request.into_inner().map_err(|status| reword(WATCH, status));
-        let responses = open(self.source.clone(), terms, requests);
+        let responses = open(source, terms, requests);
         let mut response = Response::new(futures::stream::empty());
         response.extensions_mut().insert(Streamed::new(Body::new(responses)));
         Ok(response)

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
 use super::encoded::Encoded;
-use super::interest::{Interest, Stream, Wanted};
+use super::interest::{Interest, Stream, StreamId, Wanted};
 use super::tally::Tally;
 use crate::store::EventSink;
 
@@ -55,8 +55,8 @@ struct Streams {
     /// The last revision that the streams were told of.
     told: i64,
     interest: Interest,
-    registered: BTreeMap<u64, Registered>,
-    next_id: u64,
+    registered: BTreeMap<StreamId, Registered>,
+    next_number: u64,
 }
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ struct Registered {
 #[derive(Debug)]
 pub(crate) struct Registration {
     hub: Arc<Hub>,
-    id: u64,
+    id: StreamId,
     stream: Arc<Stream>,
 }
 
@@ -95,7 +95,7 @@ impl Hub {
             told: revision,
             interest: Interest::default(),
             registered: BTreeMap::new(),
-            next_id: 0,
+            next_number: 0,
         };
         Arc::new(Self {
             streams: Mutex::new(streams),
@@ -175,12 +175,12 @@ impl Hub {
         self.ring.lock().published
     }
 
-    /// Registers a stream that watches nothing yet.
-    pub(crate) fn register(self: &Arc<Self>) -> Registration {
+    /// Registers a stream that watches nothing yet; `connection` tells which streams run together.
+    pub(crate) fn register(self: &Arc<Self>, connection: u64) -> Registration {
         let mut streams = self.streams.lock();
         self.catch_up(&mut streams);
-        let id = streams.next_id;
-        streams.next_id += 1;
+        let id = StreamId { connection, number: streams.next_number };
+        streams.next_number += 1;
         let stream = Arc::<Stream>::default();
         let registered = Registered { stream: Arc::clone(&stream), wanted: HashMap::new() };
         streams.registered.insert(id, registered);
@@ -405,7 +405,7 @@ mod tests {
     #[test]
     fn a_stream_is_told_of_the_first_revision_it_missed() {
         let hub = Hub::new(1);
-        let stream = hub.register();
+        let stream = hub.register(0);
         assert_eq!(stream.cover(KeyRange::of(b"b", b"c")), 1);
         hub.publish(&[revision(2, "a"), revision(3, "bb"), revision(4, "a")]);
         let pickup = stream.pick_up(10);
@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn a_bounded_pickup_goes_on_where_it_ended() {
         let hub = Hub::new(1);
-        let stream = hub.register();
+        let stream = hub.register(0);
         stream.cover(KeyRange::of(b"a", b"\0"));
         hub.publish(&(2..=6).map(|r| revision(r, "a")).collect::<Vec<_>>());
         let first = stream.pick_up(2);
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn what_the_ring_lost_is_to_be_read_from_history() {
         let hub = Hub::new(1);
-        let stream = hub.register();
+        let stream = hub.register(0);
         stream.cover(KeyRange::of(b"a", b"\0"));
         hub.publish(&[revision(2, "a")]);
         hub.reset(9);
@@ -446,7 +446,7 @@ mod tests {
         for r in 2..=last {
             hub.publish(&[revision(r, "k")]);
         }
-        let stream = hub.register();
+        let stream = hub.register(0);
         assert!(stream.recent(2, 1).0.is_none());
         assert_eq!(stream.recent(last, 5).0.unwrap().len(), 1);
         assert!(hub.ring.lock().revisions.len() <= EVENT_RING_REVISIONS_MAX);

@@ -45,12 +45,20 @@ pub(super) enum Wanted {
     Range(Box<[u8]>, Option<Box<[u8]>>),
 }
 
+/// A stream, in the order of connections: those of one connection are woken one after the other, so
+/// that the connection has to run once for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct StreamId {
+    pub(super) connection: u64,
+    pub(super) number: u64,
+}
+
 /// Those who watch the same.
 #[derive(Debug, Default)]
 struct Watching {
     /// The last pass in which they were told.
     told: u64,
-    streams: HashMap<u64, Arc<Stream>>,
+    streams: BTreeMap<StreamId, Arc<Stream>>,
 }
 
 // === impl Stream ===
@@ -117,7 +125,7 @@ fn is_successor(prefix: &[u8], end: &[u8]) -> bool {
 
 impl Interest {
     /// A stream wants to be told of changes of these keys, too.
-    pub(super) fn add(&mut self, wanted: Wanted, id: u64, stream: &Arc<Stream>) {
+    pub(super) fn add(&mut self, wanted: Wanted, id: StreamId, stream: &Arc<Stream>) {
         let watching = match wanted {
             Wanted::Key(key) => self.keys.entry(key).or_default(),
             Wanted::Prefix(prefix) => {
@@ -129,7 +137,7 @@ impl Interest {
     }
 
     /// A stream does not want to be told of them any more.
-    pub(super) fn remove(&mut self, wanted: &Wanted, id: u64) {
+    pub(super) fn remove(&mut self, wanted: &Wanted, id: StreamId) {
         match wanted {
             Wanted::Key(key) => remove(&mut self.keys, key, id),
             Wanted::Prefix(prefix) => {
@@ -185,7 +193,7 @@ impl Interest {
     }
 }
 
-fn remove<K: std::hash::Hash + Eq>(all: &mut HashMap<K, Watching>, key: &K, id: u64) {
+fn remove<K: std::hash::Hash + Eq>(all: &mut HashMap<K, Watching>, key: &K, id: StreamId) {
     if let Some(watching) = all.get_mut(key) {
         watching.streams.remove(&id);
         if watching.streams.is_empty() {
@@ -227,6 +235,10 @@ mod tests {
         assert_eq!(Wanted::of(KeyRange::of(b"b", b"a")), None);
     }
 
+    fn stream_id(number: usize) -> StreamId {
+        StreamId { connection: number as u64 % 3, number: number as u64 }
+    }
+
     fn key() -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(prop_oneof![Just(0_u8), Just(b'a'), Just(b'b'), Just(255)], 1..4)
     }
@@ -261,12 +273,12 @@ mod tests {
             let streams: Vec<Arc<Stream>> = ranges.iter().map(|_| Arc::default()).collect();
             for (id, ((from, to), _)) in ranges.iter().enumerate() {
                 if let Some(wanted) = Wanted::of(KeyRange::of(from, to)) {
-                    interest.add(wanted, id as u64, &streams[id]);
+                    interest.add(wanted, stream_id(id), &streams[id]);
                 }
             }
             for (id, ((from, to), stays)) in ranges.iter().enumerate() {
                 if let Some(wanted) = Wanted::of(KeyRange::of(from, to)).filter(|_| !stays) {
-                    interest.remove(&wanted, id as u64);
+                    interest.remove(&wanted, stream_id(id));
                 }
             }
             interest.begin_pass();
@@ -280,7 +292,7 @@ mod tests {
             }
             for (id, ((from, to), _)) in ranges.iter().enumerate() {
                 if let Some(wanted) = Wanted::of(KeyRange::of(from, to)) {
-                    interest.remove(&wanted, id as u64);
+                    interest.remove(&wanted, stream_id(id));
                 }
             }
             prop_assert!(interest.keys.is_empty() && interest.prefixes.is_empty());

@@ -37,6 +37,8 @@ pub(crate) struct Source {
     pub(crate) hub: Arc<Hub>,
     /// A response header at a revision.
     pub(crate) header: Arc<dyn Fn(i64) -> ResponseHeader + Send + Sync>,
+    /// On which connection the stream is.
+    pub(crate) connection: u64,
     /// Size from which a response to a watch that allows it is split.
     pub(crate) fragment_bytes: usize,
 }
@@ -62,7 +64,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(source: Source) -> Self {
-        let registration = source.hub.register();
+        let registration = source.hub.register(source.connection);
         let position = source.hub.published();
         let share = Share::new(source.hub.tally());
         Self {

@@ -37,6 +37,7 @@ impl World {
             machine: Arc::new(RwLock::new(machine)),
             hub: Hub::new(1),
             header: Arc::new(|revision| ResponseHeader { revision, ..Default::default() }),
+            connection: 0,
             fragment_bytes: 2000,
         };
         Self { state, source, index: 0 }
