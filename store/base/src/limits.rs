@@ -121,3 +121,6 @@ pub const SNAPSHOT_STREAMS_MAX: usize = 4;
 pub const SNAPSHOT_DISK_RESERVE_BYTES: u64 = 256 << 20;
 /// Bytes of rows taken over from etcd's database in one write.
 pub const IMPORT_BATCH_BYTES: usize = 4 << 20;
+
+/// Threads that do upkeep at the same time.
+pub const UPKEEP_THREADS_MAX: usize = 4;

@@ -138,7 +138,7 @@ impl Maintenance for MaintenanceService {
         access::caller(&self.store, &request, Rpc::Hash).await?;
         let header = Some(self.store.header_now());
         let state = self.applier.state();
-        let hashed = tasks::blocking(move || {
+        let hashed = tasks::upkeep("hash", move || {
             let mut crc = 0;
             state.scan_all(&mut |table, key, value| {
                 for part in [table.name().as_bytes(), key, value] {
@@ -149,7 +149,7 @@ impl Maintenance for MaintenanceService {
             Ok::<u32, kijabi_machine::state::StateError>(crc)
         });
         let begun = clock::now();
-        let hash = hashed.await.map_err(|e| internal(&e))?.map_err(|e| internal(&e))?;
+        let hash = hashed.await.ok_or_else(failed)?.map_err(|e| internal(&e))?;
         self.store.metrics().mvcc.hashed(begun.elapsed());
         Ok(Response::new(pb::HashResponse { header, hash }))
     }
@@ -163,8 +163,9 @@ impl Maintenance for MaintenanceService {
         let asked = request.into_inner().revision;
         let (machine, state) = (Arc::clone(self.store.machine()), self.applier.state());
         let begun = clock::now();
-        let hashed = tasks::blocking(move || hash::hash_kv(&machine, &*state, asked)).await;
-        let hashed = hashed.map_err(|error| internal(&error))?.map_err(Error::Machine)?;
+        let hashed = move || hash::hash_kv(&machine, &*state, asked);
+        let hashed = tasks::upkeep("hash of keys", hashed).await.ok_or_else(failed)?;
+        let hashed = hashed.map_err(Error::Machine)?;
         self.store.metrics().mvcc.hashed_keys(begun.elapsed());
         Ok(Response::new(pb::HashKvResponse {
             header: Some(self.store.header(hashed.current)),
@@ -218,6 +219,11 @@ impl Maintenance for MaintenanceService {
         let header = Some(self.store.header_now());
         Ok(Response::new(pb::DowngradeResponse { header, version }))
     }
+}
+
+/// Upkeep did not come to its end.
+pub(super) fn failed() -> Status {
+    internal(&"it was not carried out")
 }
 
 pub(crate) fn internal(error: &dyn std::fmt::Display) -> Status {

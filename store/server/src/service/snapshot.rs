@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::maintenance::{STORAGE_VERSION, internal};
+use super::maintenance::{STORAGE_VERSION, failed, internal};
 use crate::backup::write_database;
 use crate::consensus::Applier;
 use crate::error::Error;
@@ -39,11 +39,11 @@ pub(crate) async fn stream(applier: &Applier, metrics: Arc<Metrics>) -> Result<B
     let room = Arc::clone(&STREAMS).try_acquire_owned();
     let room = room.map_err(|_full| Status::from(Error::TooManyRequests))?;
     let (state, home) = (applier.state(), applier.home().clone());
-    let database = tasks::blocking(move || -> Result<_, String> {
+    let database = tasks::upkeep("snapshot", move || -> Result<_, String> {
         let file = home.scratch().map_err(|error| error.to_string())?;
         write_database(&state, file).map_err(|error| error.to_string())
     });
-    let database = database.await.map_err(|e| internal(&e))?.map_err(|e| internal(&e))?;
+    let database = database.await.ok_or_else(failed)?.map_err(|e| internal(&e))?;
     tracing::info!(
         total_bytes = database.bytes,
         revision = database.revision,
