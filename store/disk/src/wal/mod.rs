@@ -111,6 +111,10 @@ struct Inner {
     writing: bool,
     /// Syncs in a row that took next to no time.
     quick_syncs: u32,
+    /// Syncs in a row that took no longer than waking a thread for each.
+    fair_syncs: u32,
+    /// Whether entries are sent to others once they were handed over.
+    replicates: bool,
     closed: bool,
     failed: Option<Arc<str>>,
 }
@@ -135,6 +139,8 @@ impl Wal {
                 urgent: 0,
                 writing: false,
                 quick_syncs: 0,
+                fair_syncs: 0,
+                replicates: false,
                 closed: false,
                 failed: None,
             }),
@@ -185,6 +191,12 @@ impl Wal {
         self.0.writer.lock().turn(batch);
         self.0.shared.end_turn();
         Ok(())
+    }
+
+    /// Whether entries are sent to others once they were handed over: a sync that takes its time
+    /// then happens beside that.
+    pub fn set_replicates(&self, replicates: bool) {
+        self.0.shared.inner.lock().replicates = replicates;
     }
 
     /// Replaces the vote. It is readable when this returns, and durable when `durable` is called.
@@ -357,8 +369,9 @@ impl Shared {
     /// A sync took this long.
     fn synced(&self, took: Duration) {
         let mut inner = self.inner.lock();
-        let quick = took <= QUICK_SYNC;
-        inner.quick_syncs = if quick { inner.quick_syncs.saturating_add(1) } else { 0 };
+        let count = |before: u32, most| if took <= most { before.saturating_add(1) } else { 0 };
+        inner.quick_syncs = count(inner.quick_syncs, QUICK_SYNC);
+        inner.fair_syncs = count(inner.fair_syncs, FAIR_SYNC);
     }
 
     fn is_idle(&self) -> bool {
@@ -414,10 +427,13 @@ impl Inner {
     /// Whether the caller writes by itself what it has just added: nobody else does, and the disk is
     /// so quick that telling the writer's thread would take longer.
     fn is_to_be_written_at_once(&self) -> bool {
-        !self.writing
-            && self.urgent == 1
-            && self.quick_syncs >= QUICK_SYNCS_MIN
-            && self.jobs.iter().map(|job| job.bytes).sum::<usize>() <= AT_ONCE_BYTES_MAX
+        let bytes = || self.jobs.iter().map(|job| job.bytes).sum::<usize>();
+        let quick = || self.quick_syncs >= QUICK_SYNCS_MIN && bytes() <= AT_ONCE_BYTES_MAX;
+        // Little was asked, so there is little to do meanwhile.
+        let fair = || {
+            !self.replicates && self.fair_syncs >= QUICK_SYNCS_MIN && bytes() <= LITTLE_BYTES_MAX
+        };
+        !self.writing && self.urgent == 1 && (quick() || fair())
     }
 
     /// Takes what is waiting, up to a batch's size, to be written by whoever calls.
@@ -438,10 +454,14 @@ impl Inner {
 
 /// A sync that takes no longer costs less than waking a thread twice.
 const QUICK_SYNC: Duration = Duration::from_micros(50);
+/// A sync that takes no longer costs about what waking a thread twice does.
+const FAIR_SYNC: Duration = Duration::from_micros(400);
 /// So many of them in a row, and the disk is believed to be quick; one that is slower ends it.
 const QUICK_SYNCS_MIN: u32 = 64;
 /// More bytes go to the writer's thread, however quick the disk is.
 const AT_ONCE_BYTES_MAX: usize = 64 << 10;
+/// More bytes than a few small requests have go to the writer's thread if a sync takes its time.
+const LITTLE_BYTES_MAX: usize = 1 << 10;
 
 impl Job {
     fn of(record: Record, durable: Option<Callback>) -> Self {

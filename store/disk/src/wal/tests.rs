@@ -486,3 +486,35 @@ fn within(found: &Model, allowed: &[(usize, Model)]) -> bool {
                 })
         })
 }
+
+#[test]
+fn who_writes_depends_on_the_disk_on_how_much_and_on_who_else_waits() {
+    let many = QUICK_SYNCS_MIN;
+    // (quick syncs, fair syncs, replicates, bytes): whether the caller writes.
+    for (quick, fair, replicates, bytes, at_once) in [
+        (0, 0, false, 10, false),
+        (many, many, false, 10, true),
+        (many, many, true, AT_ONCE_BYTES_MAX, true),
+        (many, many, false, AT_ONCE_BYTES_MAX + 1, false),
+        (many - 1, many, false, LITTLE_BYTES_MAX, true),
+        (0, many, false, LITTLE_BYTES_MAX + 1, false),
+        (0, many, true, 10, false),
+        (0, many - 1, false, 10, false),
+    ] {
+        let mut inner = Inner {
+            memory: Memory::default(),
+            jobs: vec![Job { bytes, ..Job::default() }],
+            urgent: 1,
+            writing: false,
+            quick_syncs: quick,
+            fair_syncs: fair,
+            replicates,
+            closed: false,
+            failed: None,
+        };
+        let what = format!("{quick} {fair} {replicates} {bytes}");
+        assert_eq!(inner.is_to_be_written_at_once(), at_once, "{what}");
+        inner.writing = true;
+        assert!(!inner.is_to_be_written_at_once(), "{what}: somebody writes");
+    }
+}

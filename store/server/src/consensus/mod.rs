@@ -204,13 +204,14 @@ pub(crate) async fn observe(
     standing: watch::Sender<Standing>,
     led: impl Fn(bool),
     changed: impl Fn(Standing, Standing),
+    replicates: impl Fn(bool),
     fatal: Fatal,
 ) {
     let (mut metrics, mut servers) = (raft.metrics(), raft.server_metrics());
     // Raft names a new leader a moment before it has been heard of.
     let mut heard = liveness.contact.watch();
     let mut leadership = Leadership::default();
-    let (mut leads_since, mut ended) = (None, false);
+    let (mut leads_since, mut ended, mut sending) = (None, false, false);
     loop {
         let (now, leading, alone, running) = {
             let seen = metrics.borrow_watched();
@@ -231,6 +232,11 @@ pub(crate) async fn observe(
         };
         if let Some(leads) = leadership.changed(leading) {
             led(leads);
+        }
+        let sends = leading.is_some() && !alone;
+        if sends != sending {
+            replicates(sends);
+            sending = sends;
         }
         let mut before = now;
         standing.send_if_modified(|standing| {

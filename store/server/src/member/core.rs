@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use kijabi_base::tasks::{self, Shutdown};
+use kijabi_disk::wal::Wal;
 use tokio::sync::watch;
 
 use super::Parts;
@@ -120,7 +121,7 @@ fn run_store(
         limit: config.election_timeout,
         interval: config.heartbeat_interval,
     };
-    let observer = observe(&store, raft, liveness, standing, metrics, fatal);
+    let observer = observe(&store, raft, liveness, standing, metrics, opened.wal.clone(), fatal);
     tasks::spawn_until("standing", halt.clone(), observer);
     tasks::spawn_until("watch-fan-out", halt.clone(), Arc::clone(hub).keep_telling());
     let size = DatabaseSize::new(hooks.written_bytes(), Arc::clone(metrics));
@@ -163,6 +164,7 @@ fn observe(
     liveness: consensus::Liveness,
     standing: watch::Sender<Standing>,
     metrics: &Arc<Metrics>,
+    wal: Wal,
     fatal: &Fatal,
 ) -> impl Future<Output = ()> + use<> {
     let (store, metrics) = (store.clone(), Arc::clone(metrics));
@@ -178,5 +180,6 @@ fn observe(
             machine.leases_demote();
         }
     };
-    consensus::observe(raft.clone(), liveness, standing, led, changed, fatal.clone())
+    let replicates = move |replicates| wal.set_replicates(replicates);
+    consensus::observe(raft.clone(), liveness, standing, led, changed, replicates, fatal.clone())
 }
