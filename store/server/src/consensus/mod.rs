@@ -197,7 +197,8 @@ fn is_learner(seen: &openraft::RaftMetrics<TypeConfig>, member_id: u64) -> bool 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// Keeps `standing` current, telling `changed` the old and the new one, and calls `led` when this
-/// member begins or ceases to lead. Ends with Raft; an end that nobody asked for stops the member.
+/// member begins or ceases to lead, `replicates` when it begins or ceases to lead others. Ends with
+/// Raft; an end that nobody asked for stops the member.
 pub(crate) async fn observe(
     raft: Raft,
     liveness: Liveness,

@@ -175,7 +175,8 @@ impl Hub {
         self.ring.lock().published
     }
 
-    /// Registers a stream that watches nothing yet; `connection` tells which streams run together.
+    /// Registers a stream that watches nothing yet; `connection` tells which streams run together, 0
+    /// that it runs alone.
     pub(crate) fn register(self: &Arc<Self>, connection: u64) -> Registration {
         let mut streams = self.streams.lock();
         self.catch_up(&mut streams);
@@ -331,15 +332,14 @@ impl Registration {
         }
     }
 
-    /// Whether there is something to pick up; if not, the task is woken when there is.
-    pub(crate) fn is_told(&self, context: &Context<'_>) -> bool {
-        self.stream.is_told(context)
+    /// Ready while there is something to pick up.
+    pub(crate) fn poll_told(&self, context: &Context<'_>) -> Poll<()> {
+        self.stream.poll_told(context)
     }
 
     /// Resolves when there is something to pick up.
     pub(crate) async fn woken(&self) {
-        let told = |context: &mut Context<'_>| self.is_told(context).then_some(());
-        poll_fn(|context| told(context).map_or(Poll::Pending, Poll::Ready)).await;
+        poll_fn(|context| self.poll_told(context)).await;
     }
 
     /// Takes at most `max` revisions, from the first one that was missed.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
 use kijabi_machine::KeyRange;
@@ -85,13 +85,16 @@ impl Stream {
         (missed != 0).then_some(missed)
     }
 
-    /// Whether it was told something; if not, the task is woken when it is.
-    pub(super) fn is_told(&self, context: &Context<'_>) -> bool {
+    /// Ready while there is something it was told and has not taken.
+    pub(super) fn poll_told(&self, context: &Context<'_>) -> Poll<()> {
         let told = || self.missed_from.load(Ordering::Acquire) != 0;
-        told() || {
+        if !told() {
             self.waker.register(context.waker());
-            told()
+            if !told() {
+                return Poll::Pending;
+            }
         }
+        Poll::Ready(())
     }
 }
 

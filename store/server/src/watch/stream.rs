@@ -105,7 +105,7 @@ impl Responses {
     /// Makes responses of new events. Returns whether there were any.
     fn pick_up(&self, context: &Context<'_>) -> bool {
         let mut session = self.session.lock();
-        let told = self.rest.is_some() && session.registration.is_told(context);
+        let told = self.rest.is_some() && session.registration.poll_told(context).is_ready();
         if told {
             session.pick_up();
             if session.is_behind() {
