@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
+use openraft::RaftMetrics;
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
 
-use crate::consensus::Raft;
+use crate::consensus::{Raft, TypeConfig};
 use crate::error::Error;
 use crate::store::Store;
 
@@ -39,12 +40,21 @@ pub(crate) async fn to(store: &Store, target: u64, limit: Duration) -> Result<()
     }
 }
 
-/// Hands the lead to the member that is furthest, if this one has it.
+/// Hands the lead to the member that is furthest, if this one has it, and stays until that one has
+/// had an entry of its own committed: until then this member may be one of those it needs.
 pub(crate) async fn before_stop(store: &Store) {
-    let Some(target) = successor(store.route().raft(), store.member_id()) else { return };
+    let raft = store.route().raft();
+    let Some(target) = successor(raft, store.member_id()) else { return };
     let limit = store.config().election_timeout;
     match to(store, target, limit).await {
-        Ok(()) => tracing::info!(to = %format_args!("{target:x}"), "handed the lead over"),
+        Ok(()) => {
+            let settled = |seen: &RaftMetrics<TypeConfig>| {
+                seen.local_committed.is_some_and(|id| id.leader_id.term >= seen.current_term)
+            };
+            // If it takes longer, the others do it without this member.
+            let _ = raft.wait(Some(limit)).metrics(settled, "the new leader commits").await;
+            tracing::info!(to = %format_args!("{target:x}"), "handed the lead over");
+        }
         Err(Error::NotLeader) => {}
         Err(error) => tracing::warn!(%error, "the lead was not handed over"),
     }

@@ -8,7 +8,7 @@
 use std::fs;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use kijabi_base::tasks;
@@ -81,14 +81,8 @@ impl Links {
         self.cut.read().unwrap_or_else(PoisonError::into_inner)[from * self.members + to]
     }
 
-    /// Waits until `from` may send to `to`.
-    async fn open(&self, from: usize, to: usize) {
-        let mut changed = self.changed.subscribe();
-        while self.is_cut(from, to) {
-            if changed.changed().await.is_err() {
-                return;
-            }
-        }
+    fn is_any_cut(&self) -> bool {
+        self.cut.read().unwrap_or_else(PoisonError::into_inner).contains(&true)
     }
 
     /// The member whose process has the other end of a connection that came from `port`.
@@ -102,6 +96,76 @@ impl Links {
                 fs::read_link(file.path()).is_ok_and(|to| to.to_str() == Some(socket.as_str()))
             })
         })
+    }
+}
+
+/// A connection to a member.
+struct Proxied {
+    links: Arc<Links>,
+    member: usize,
+    /// Where it comes from, and where it was accepted.
+    port: u16,
+    own_port: u16,
+    /// Who has dialed; `None` if that process has gone. Only asked when a link is cut: looking
+    /// through the sockets of the machine takes longer than an election.
+    dialer: OnceLock<Option<usize>>,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy)]
+enum Way {
+    ToMember,
+    FromMember,
+}
+
+impl Proxied {
+    /// Waits until bytes may go this way; whether they ever may.
+    async fn open(&self, way: Way) -> bool {
+        let mut changed = self.links.changed.subscribe();
+        while self.links.is_any_cut() {
+            let asked = || self.links.dialer(self.port, self.own_port);
+            let Some(dialer) = *self.dialer.get_or_init(asked) else { return false };
+            let (from, to) = match way {
+                Way::ToMember => (dialer, self.member),
+                Way::FromMember => (self.member, dialer),
+            };
+            if !self.links.is_cut(from, to) {
+                return true;
+            }
+            if changed.changed().await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn carry(&self, near: TcpStream, target: u16) {
+        // A connection is made of bytes in both directions.
+        if !self.open(Way::ToMember).await || !self.open(Way::FromMember).await {
+            return;
+        }
+        let Ok(far) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+        let _ = (near.set_nodelay(true), far.set_nodelay(true));
+        let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+        // The end of either direction ends both: that is how a killed process looks.
+        tokio::select! {
+            () = self.forward(Way::ToMember, near_in, far_out) => {}
+            () = self.forward(Way::FromMember, far_in, near_out) => {}
+        }
+    }
+
+    async fn forward(&self, way: Way, mut source: OwnedReadHalf, mut target: OwnedWriteHalf) {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        while self.open(way).await {
+            let Ok(count) = source.read(&mut buffer).await else { return };
+            // What was sent before the cut but not yet carried is cut, too.
+            if count == 0 || !self.open(way).await {
+                return;
+            }
+            if target.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -155,47 +219,8 @@ async fn accept(
     links: &Arc<Links>,
 ) {
     while let Ok((stream, from)) = listener.accept().await {
-        let links = Arc::clone(links);
-        tasks::spawn("proxied", async move {
-            // A process that has gone already has no connection to carry.
-            let Some(dialer) = links.dialer(from.port(), own_port) else { return };
-            // A connection is made of bytes in both directions.
-            links.open(dialer, member).await;
-            links.open(member, dialer).await;
-            let Ok(onward) = TcpStream::connect(("127.0.0.1", target)).await else { return };
-            let _ = (stream.set_nodelay(true), onward.set_nodelay(true));
-            carry(&links, dialer, member, stream, onward).await;
-        });
-    }
-}
-
-async fn carry(links: &Links, dialer: usize, member: usize, stream: TcpStream, onward: TcpStream) {
-    let ((near_in, near_out), (far_in, far_out)) = (stream.into_split(), onward.into_split());
-    // The end of either direction ends both: that is how a killed process looks.
-    tokio::select! {
-        () = forward(links, dialer, member, near_in, far_out) => {}
-        () = forward(links, member, dialer, far_in, near_out) => {}
-    }
-}
-
-async fn forward(
-    links: &Links,
-    from: usize,
-    to: usize,
-    mut source: OwnedReadHalf,
-    mut target: OwnedWriteHalf,
-) {
-    let mut buffer = vec![0; CHUNK_BYTES];
-    loop {
-        links.open(from, to).await;
-        let Ok(count) = source.read(&mut buffer).await else { return };
-        if count == 0 {
-            return;
-        }
-        // What was sent before the cut but not yet carried is cut, too.
-        links.open(from, to).await;
-        if target.write_all(&buffer[..count]).await.is_err() {
-            return;
-        }
+        let (links, port) = (Arc::clone(links), from.port());
+        let proxied = Proxied { links, member, port, own_port, dialer: OnceLock::new() };
+        tasks::spawn("proxied", async move { proxied.carry(stream, target).await });
     }
 }

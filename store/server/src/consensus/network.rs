@@ -226,6 +226,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<VoteResponse<TypeConfig>> {
+        self.link.greet(option.hard_ttl());
         let message = wire::from_vote_request(&rpc);
         let answer = call(option.soft_ttl(), self.link.control.vote(message)).await;
         let answer = answer.map_err(|status| self.failed(&status))?;
@@ -237,6 +238,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<VoteResponse<TypeConfig>> {
+        self.link.greet(option.hard_ttl());
         let message = wire::from_vote_request(&rpc);
         let answer = call(option.soft_ttl(), self.link.control.pre_vote(message)).await;
         let answer = answer.map_err(|status| self.failed(&status))?;

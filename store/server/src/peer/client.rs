@@ -9,6 +9,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kijabi_base::tasks;
 use kijabi_proto::command::membership_client::MembershipClient;
 use kijabi_proto::command::{MembersRequest, MembersResponse};
 use kijabi_proto::etcdserverpb as etcd;
@@ -208,6 +209,15 @@ impl Link {
     ) -> Result<etcd::LeaseTimeToLiveResponse, Status> {
         let mut client = self.control.clone();
         call(limit, client.lease_time_to_live(within(request, limit))).await
+    }
+
+    /// Makes the connection for entries while there is nothing to send over it yet.
+    pub(crate) fn greet(&self, limit: Duration) {
+        let mut client = self.log.clone();
+        tasks::spawn("greet", async move {
+            // Whoever needs the connection next meets the same error, and says so.
+            let _ = call(limit, client.greet(pb::GreetRequest {})).await;
+        });
     }
 
     /// Whether the leader of this vote is gone, as that member sees it.

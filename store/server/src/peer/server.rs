@@ -309,6 +309,13 @@ impl Peer for PeerPort {
         Ok(Response::new(pb::TransferLeaderResponse { refusal }))
     }
 
+    async fn greet(
+        &self,
+        _request: Request<pb::GreetRequest>,
+    ) -> Result<Response<pb::GreetResponse>, Status> {
+        Ok(Response::new(pb::GreetResponse {}))
+    }
+
     async fn gone(
         &self,
         request: Request<pb::GoneRequest>,
