@@ -70,6 +70,22 @@ impl Memory {
         }
     }
 
+    /// The last entry of a term before `term`, or the purged one if there is none.
+    pub(crate) fn last_before(&self, term: u64) -> Option<LogId> {
+        // Terms never fall from one entry to the next.
+        let count = self.slots.partition_point(|slot| slot.term < term);
+        match count.checked_sub(1) {
+            Some(at) => Some(LogId { term: self.slots[at].term, index: self.first + at as u64 }),
+            None => self.hard.purged.filter(|purged| purged.term < term),
+        }
+    }
+
+    /// Whether there is this entry, or it is the purged one.
+    pub(crate) fn has(&self, id: LogId) -> bool {
+        let slot = id.index.checked_sub(self.first).and_then(|at| self.slots.get(at as usize));
+        slot.is_some_and(|slot| slot.term == id.term) || self.hard.purged == Some(id)
+    }
+
     /// The first index there is an entry for, if any.
     pub(crate) fn first(&self) -> Option<u64> {
         (!self.slots.is_empty()).then_some(self.first)

@@ -199,8 +199,9 @@ impl Wal {
         self.0.shared.inner.lock().replicates = replicates;
     }
 
-    /// Replaces the vote. It is readable when this returns, and durable when `durable` is called.
-    pub fn save_vote(&self, vote: Bytes, durable: Callback) -> Result<(), WalError> {
+    /// Replaces the vote. It is readable when this returns, and durable when `durable` is called;
+    /// without that, nobody waits for it: it is written with what follows.
+    pub fn save_vote(&self, vote: Bytes, durable: Option<Callback>) -> Result<(), WalError> {
         let mut inner = self.0.shared.lock()?;
         // Every segment begins with it.
         let (bytes, bytes_max) = (vote.len(), segment::VOTE_BYTES_MAX);
@@ -208,7 +209,7 @@ impl Wal {
             return Err(WalError::TooLarge { index: 0, bytes, bytes_max });
         }
         inner.memory.hard.vote = Some(vote.clone());
-        self.0.shared.submit(&mut inner, Job::of(Record::Vote(vote), Some(durable)));
+        self.0.shared.submit(&mut inner, Job::of(Record::Vote(vote), durable));
         Ok(())
     }
 
@@ -287,6 +288,16 @@ impl Wal {
     /// The last entry, or the purged one if there is none.
     pub fn last(&self) -> Option<LogId> {
         self.0.shared.inner.lock().memory.last()
+    }
+
+    /// The last entry of a term before `term`, or the purged one if there is none.
+    pub fn last_before(&self, term: u64) -> Option<LogId> {
+        self.0.shared.inner.lock().memory.last_before(term)
+    }
+
+    /// Whether there is this entry, or it is the purged one.
+    pub fn has(&self, id: LogId) -> bool {
+        self.0.shared.inner.lock().memory.has(id)
     }
 
     /// Writes what is waiting and ends the writer.

@@ -40,7 +40,7 @@ pub(super) fn append(wal: &Wal, entries: Vec<LogEntry>) -> Result<(), WalError> 
 }
 
 pub(super) fn vote(wal: &Wal, vote: &str) -> Result<(), WalError> {
-    durably(|done| wal.save_vote(Bytes::copy_from_slice(vote.as_bytes()), done))
+    durably(|done| wal.save_vote(Bytes::copy_from_slice(vote.as_bytes()), Some(done)))
 }
 
 pub(super) fn all(wal: &Wal) -> Vec<LogEntry> {

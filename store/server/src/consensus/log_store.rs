@@ -39,6 +39,16 @@ impl LogStore {
         self.wal.last().map(|id| id.index)
     }
 
+    /// The last entry of a term before `term`, if there is one.
+    pub(crate) fn last_before(&self, term: u64) -> Option<LogId> {
+        self.wal.last_before(term).map(from_disk_id)
+    }
+
+    /// Whether the log has that entry, or it was the last one that was purged.
+    pub(crate) fn has(&self, id: &LogId) -> bool {
+        self.wal.has(to_disk_id(id))
+    }
+
     /// Raft's task does not wait for the disk: entries that are not in memory are read beside.
     async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let entries = match self.wal.read_cached(range.clone(), bytes_max) {
@@ -123,12 +133,19 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.clone()
     }
 
+    /// A vote that was given must not be forgotten. That a quorum has given it too may be: whoever
+    /// restarts without it learns it again from the leader, and the first entry of the leader that
+    /// becomes durable makes it durable before. That saves each member a sync in each election.
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let given = self.read_vote().await?;
+        if vote.committed && given.is_some_and(|given| given.leader_id == vote.leader_id) {
+            return self.wal.save_vote(encode(vote)?, None).map_err(to_io);
+        }
         let (done, durable) = oneshot::channel();
         let callback = Box::new(move |result| {
             let _ = done.send(result);
         });
-        self.wal.save_vote(encode(vote)?, callback).map_err(to_io)?;
+        self.wal.save_vote(encode(vote)?, Some(callback)).map_err(to_io)?;
         durable.await.map_err(|_| to_io(WalError::Closed))?.map_err(to_io)
     }
 

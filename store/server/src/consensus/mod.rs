@@ -5,6 +5,7 @@
 //! in `propose.rs` and in `barrier.rs`, so that another version of it is a change of these files.
 
 mod applier;
+mod grants;
 mod log_store;
 mod network;
 mod roster;
@@ -26,6 +27,7 @@ use openraft::{Instant as _, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
 
 pub(crate) use applier::{Applier, has_compaction};
+pub(crate) use grants::Grants;
 pub(crate) use log_store::LogStore;
 pub(crate) use network::Network;
 pub(crate) use roster::{Roster, RosterError};

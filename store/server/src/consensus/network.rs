@@ -23,7 +23,8 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 
 use super::applier::SnapshotData;
-use super::types::{Peer, TypeConfig, Vote, encode};
+use super::grants::Grants;
+use super::types::{LogId, Peer, TypeConfig, Vote, encode};
 use crate::limits::REPLICATION_IN_FLIGHT_MAX;
 use crate::metrics::Metrics;
 use crate::peer::client::{call, never_sent};
@@ -47,6 +48,7 @@ const BACKOFF: Duration = Duration::from_millis(100);
 pub(crate) struct Network {
     pub(crate) peers: Peers,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) grants: Grants,
 }
 
 /// What a connection is for.
@@ -62,6 +64,10 @@ pub(crate) struct Connection {
     link: Link,
     purpose: Purpose,
     metrics: Arc<Metrics>,
+    grants: Grants,
+    /// Whether the member was asked about its log, and if not, what Raft was told of it.
+    asked: bool,
+    told: Option<LogId>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -79,7 +85,15 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 impl Network {
     fn connection(&self, target: u64, node: &Peer, purpose: Purpose) -> Connection {
         let link = self.peers.link(target, &node.peer_urls);
-        Connection { target, link, purpose, metrics: Arc::clone(&self.metrics) }
+        Connection {
+            target,
+            link,
+            purpose,
+            metrics: Arc::clone(&self.metrics),
+            grants: self.grants.clone(),
+            asked: false,
+            told: None,
+        }
     }
 }
 
@@ -96,6 +110,22 @@ impl Connection {
 
     fn malformed(&self, error: &Malformed) -> RPCError<TypeConfig> {
         self.failed(&Status::data_loss(error.to_string()))
+    }
+
+    /// The answer to a request that looks for the end of what both logs have, if it is known.
+    ///
+    /// It is that the entry before the first one is there; not that the others are, since that
+    /// would count as a sign of life at this moment, which reads rest on.
+    fn known(&mut self, request: &AppendEntriesRequest<TypeConfig>) -> Option<LogId> {
+        let previous = request.prev_log_id?;
+        let reached = self.grants.reached(self.target, &request.vote)?;
+        // Raft asks again if this is no news: then it wants to have the entries sent.
+        let is_news = self.told.is_none_or(|told| previous > told);
+        if self.asked || !is_news || previous > reached {
+            return None;
+        }
+        self.told = Some(previous);
+        Some(previous)
     }
 
     async fn beat(
@@ -210,13 +240,20 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            if self.purpose == Purpose::Entries {
-                return self.pipeline(input, APPEND_TIMEOUT).await;
-            }
-            let Some(beat) = input.next().await else {
+            let Some(first) = input.next().await else {
                 return Ok(Box::pin(futures::stream::empty()) as Appended<'s>);
             };
-            let answer = self.beat(beat, option.hard_ttl() * 9 / 10).await;
+            let answer = match self.purpose {
+                Purpose::Heartbeats => self.beat(first, option.hard_ttl() * 9 / 10).await,
+                Purpose::Entries => match self.known(&first) {
+                    Some(previous) => Ok(Ok(Some(previous))),
+                    None => {
+                        self.asked = true;
+                        let input = futures::stream::iter([first]).chain(input);
+                        return self.pipeline(input, APPEND_TIMEOUT).await;
+                    }
+                },
+            };
             Ok(Box::pin(futures::stream::iter([answer])) as Appended<'s>)
         })
     }
@@ -230,7 +267,11 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let message = wire::from_vote_request(&rpc);
         let answer = call(option.soft_ttl(), self.link.control.vote(message)).await;
         let answer = answer.map_err(|status| self.failed(&status))?;
-        wire::to_vote_response(answer).map_err(|error| self.malformed(&error))
+        let answer = wire::to_vote_response(answer).map_err(|error| self.malformed(&error))?;
+        if answer.vote_granted && answer.vote == rpc.vote {
+            self.grants.note(self.target, &rpc.vote, answer.last_log_id);
+        }
+        Ok(answer)
     }
 
     async fn pre_vote(

@@ -37,6 +37,7 @@ pub(crate) fn records(wal: &Wal, member_id: u64) -> io::Result<()> {
     });
     let failed = |error: WalError| io::Error::other(error.to_string());
     wal.purge(FIRST_ENTRY).map_err(failed)?;
-    wal.save_vote(encode(&Vote::new(FIRST_ENTRY.term, member_id))?, answer).map_err(failed)?;
+    wal.save_vote(encode(&Vote::new(FIRST_ENTRY.term, member_id))?, Some(answer))
+        .map_err(failed)?;
     durable.recv().map_err(io::Error::other)?.map_err(failed)
 }

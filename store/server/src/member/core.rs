@@ -13,7 +13,7 @@ use super::Parts;
 use super::opened::Opened;
 use crate::barrier::{self, Barrier};
 use crate::cluster::{self, Cluster};
-use crate::consensus::{self, Applier, Raft};
+use crate::consensus::{self, Applier, LogStore, Raft};
 use crate::demise::Demise;
 use crate::drivers::{self, DatabaseSize};
 use crate::fatal::Fatal;
@@ -58,7 +58,8 @@ impl Core {
         let demise = Demise::new(store.route().clone(), streams.clone());
         tasks::spawn_until("demise", halt.clone(), demise.clone().watch());
         let ends = (streams, demise);
-        let (to, with, stop) = (store.clone(), applier.clone(), peer_stop.clone());
+        let with = (LogStore::new(wal.clone()), applier.clone());
+        let (to, stop) = (store.clone(), peer_stop.clone());
         let counters = Arc::clone(&metrics);
         let peers = PeerPort::new(identity, with, to, contact, ends, stop, counters);
         let parts = Parts {

@@ -21,7 +21,7 @@ use crate::apply_hooks::ApplyHooks;
 use crate::cluster::remote::Remote;
 use crate::cluster::{force, join};
 use crate::config::{Config, ETCD_VERSION};
-use crate::consensus::{self, Applier, LogStore, Network, Raft};
+use crate::consensus::{self, Applier, Grants, LogStore, Network, Raft};
 use crate::crew::RunningCrew;
 use crate::identity::{self, Identity};
 use crate::metrics::Metrics;
@@ -92,7 +92,8 @@ pub(super) async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, C
     if config.force_new_cluster {
         force::begin_anew(&wal, &applier, &config, identity.member_id).await?;
     }
-    let network = Network { peers: peers.clone(), metrics: Arc::clone(&metrics) };
+    let grants = Grants::new(log.clone());
+    let network = Network { peers: peers.clone(), metrics: Arc::clone(&metrics), grants };
     let id = identity.member_id;
     let (core, to) = (crew.spawner(), applier.clone());
     let raft = consensus::start(core, &config, id, network, log, to, members).await?;

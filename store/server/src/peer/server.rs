@@ -33,7 +33,7 @@ use super::snapshot::{self, Incoming};
 use super::streams::Streams;
 use super::wire::{self, Malformed};
 use crate::consensus::types::{SnapshotMeta, Vote, decode};
-use crate::consensus::{Applier, Payload, Raft};
+use crate::consensus::{Applier, LogStore, Payload, Raft};
 use crate::demise::Demise;
 use crate::error::Error;
 use crate::identity::Identity;
@@ -55,6 +55,7 @@ pub(crate) struct PeerPort(Arc<Inner>);
 struct Inner {
     identity: Identity,
     raft: Raft,
+    log: LogStore,
     applier: Applier,
     store: Store,
     contact: Contact,
@@ -81,7 +82,7 @@ struct Sender(u64);
 impl PeerPort {
     pub(crate) fn new(
         identity: Identity,
-        applier: Applier,
+        (log, applier): (LogStore, Applier),
         store: Store,
         contact: Contact,
         (streams, demise): (Streams, Demise),
@@ -93,6 +94,7 @@ impl PeerPort {
         Self(Arc::new(Inner {
             identity,
             raft,
+            log,
             applier,
             store,
             contact,
@@ -282,7 +284,11 @@ impl Peer for PeerPort {
         let candidate = sender(&request)?;
         let asked = wire::to_vote_request(request.into_inner())?;
         check_vote(&asked.vote, candidate)?;
-        let answer = self.0.raft.vote(asked).await.map_err(stopped)?;
+        let mut answer = self.0.raft.vote(asked).await.map_err(stopped)?;
+        if answer.vote_granted {
+            // What is before the vote in the log is as durable as the vote.
+            answer.last_log_id = self.0.log.last_before(answer.vote.leader_id.term);
+        }
         Ok(Response::new(wire::from_vote_response(&answer)))
     }
 
