@@ -89,6 +89,11 @@ pub trait StateReader: Send + Sync + 'static {
     ) -> Result<(), StateError> {
         self.scan(table, from, to, visit)
     }
+
+    /// About how many pairs a table has; 0 if nobody knows.
+    fn estimated_rows(&self, _table: Table) -> usize {
+        0
+    }
 }
 
 /// The state as it was at one moment.

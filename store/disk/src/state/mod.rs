@@ -290,6 +290,12 @@ impl StateReader for State {
         options.set_readahead_size(READAHEAD_BYTES);
         self.scan_with(options, table, from, to, visit)
     }
+
+    fn estimated_rows(&self, table: Table) -> usize {
+        let family = self.family(table);
+        let known = self.db.property_int_value_cf(family, "rocksdb.estimate-num-keys");
+        known.ok().flatten().map_or(0, |rows| rows as usize)
+    }
 }
 
 impl State {

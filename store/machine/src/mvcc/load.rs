@@ -4,7 +4,6 @@
 //! know: where the rows come from. A newcomer's trap: looking for a key in a tree of a million is
 //! many misses of the cache; so keys are found by a hash here, and sorted once at the end.
 
-use std::cmp::Ordering;
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
@@ -45,7 +44,8 @@ pub(super) struct Loading {
 /// The same in the order of the keys.
 #[derive(Default)]
 pub(super) struct Loaded {
-    entries: Vec<Entry>,
+    /// The rows of each list come after those of the lists before it.
+    lists: Vec<Vec<Entry>>,
     leases: BTreeMap<Box<[u8]>, i64>,
     bytes: u64,
 }
@@ -128,7 +128,7 @@ impl Loading {
         drop(places);
         let key = |(place, lease): (usize, i64)| (entries[place].key.clone(), lease);
         let leases = leases.into_iter().map(key).collect();
-        Loaded { entries: sorted(entries), leases, bytes }
+        Loaded { lists: vec![sorted(entries)], leases, bytes }
     }
 }
 
@@ -136,61 +136,68 @@ impl Loading {
 
 impl Loaded {
     /// Adds what was loaded of the rows after these.
-    pub(super) fn append(self, later: Self) -> Self {
-        if self.entries.is_empty() {
-            return later;
+    pub(super) fn append(mut self, later: Self) -> Self {
+        if !self.leases.is_empty() {
+            let is_in = |list: &Vec<Entry>, key: &[u8]| {
+                list.binary_search_by(|entry| entry.key[..].cmp(key)).is_ok()
+            };
+            self.leases.retain(|key, _| !later.lists.iter().any(|list| is_in(list, key)));
         }
-        let mut leases = self.leases;
-        if !leases.is_empty() {
-            let known = |key: &[u8]| later.entries.binary_search_by(|e| e.key[..].cmp(key));
-            leases.retain(|key, _| known(key).is_err());
-        }
-        leases.extend(later.leases);
-        let entries = merged(self.entries, later.entries);
-        Self { entries, leases, bytes: self.bytes + later.bytes }
+        self.leases.extend(later.leases);
+        self.lists.extend(later.lists);
+        self.bytes += later.bytes;
+        self
     }
 
     /// The index, and which keys hold a lease now.
     pub(super) fn finish(self) -> (Index, impl Iterator<Item = (Box<[u8]>, i64)>) {
-        (Index::of(Tree::build(self.entries), self.bytes), self.leases.into_iter())
+        (Index::of(Tree::build(merged(self.lists)), self.bytes), self.leases.into_iter())
     }
 }
 
-/// Joins two sorted lists; what the second has of a key happened after what the first has of it.
-fn merged(first: Vec<Entry>, second: Vec<Entry>) -> Vec<Entry> {
-    let mut entries = Vec::with_capacity(first.len().max(second.len()));
-    let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
-    loop {
-        let order = match (first.peek(), second.peek()) {
-            (None, None) => return entries,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(a), Some(b)) => a.key.cmp(&b.key),
-        };
-        let mut entry = if order == Ordering::Greater { None } else { first.next() };
-        if order != Ordering::Less
-            && let Some(later) = second.next()
-        {
-            match &mut entry {
-                Some(entry) => entry.append(later),
-                None => entry = Some(later),
+/// Joins sorted lists; what a list has of a key happened after what those before it have of it.
+/// One by one: the whole would be as large as the index itself.
+fn merged(lists: Vec<Vec<Entry>>) -> impl Iterator<Item = Entry> {
+    let mut lists: Vec<_> = lists.into_iter().map(|list| list.into_iter().peekable()).collect();
+    std::iter::from_fn(move || {
+        let heads = lists.iter_mut().enumerate();
+        let heads = heads.filter_map(|(at, list)| Some((&*list.peek()?.key, at)));
+        // Of equal ones the first.
+        let (_, first) = heads.min()?;
+        let (begun, later) = lists.split_at_mut(first + 1);
+        let mut entry = begun.last_mut()?.next()?;
+        for list in later {
+            if let Some(more) = list.next_if(|more| more.key == entry.key) {
+                entry.append(more);
             }
         }
-        entries.extend(entry);
-    }
+        Some(entry)
+    })
 }
 
 /// Puts entries into the order of their keys.
-fn sorted(entries: Vec<Entry>) -> Vec<Entry> {
+fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
     let common = common_prefix(&entries);
     // What tells most keys apart stands beside each other, so that sorting rarely looks at a key.
-    let mut order: Vec<(u128, usize)> =
-        entries.iter().enumerate().map(|(at, entry)| (head(&entry.key[common..]), at)).collect();
+    let mut order: Vec<(u128, u32)> =
+        (0_u32..).zip(&entries).map(|(at, entry)| (head(&entry.key[common..]), at)).collect();
     order.sort_unstable_by(|(a, a_at), (b, b_at)| {
-        a.cmp(b).then_with(|| entries[*a_at].key.cmp(&entries[*b_at].key))
+        let key = |at: u32| &entries[at as usize].key;
+        a.cmp(b).then_with(|| key(*a_at).cmp(key(*b_at)))
     });
-    let mut entries: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
-    order.into_iter().filter_map(|(_, at)| entries[at].take()).collect()
+    // In place, one cycle of the permutation after the other.
+    for begin in 0..order.len() {
+        let mut at = begin;
+        loop {
+            let from = std::mem::replace(&mut order[at].1, at as u32) as usize;
+            if from == begin || from == at {
+                break;
+            }
+            entries.swap(at, from);
+            at = from;
+        }
+    }
+    entries
 }
 
 /// The length of what all keys begin with.

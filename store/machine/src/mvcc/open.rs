@@ -23,7 +23,7 @@ pub(super) fn load(state: &dyn StateReader, last: i64) -> Result<(Loaded, i64), 
     let cores = thread::available_parallelism().map_or(1, NonZero::get).min(PARTS_MAX) as i64;
     let parts = cores.min(last / PART_REVISIONS_MIN).max(1);
     let begin = |part: i64| if part == 0 { 0 } else { last / parts * part };
-    let room = usize::try_from(last / parts).unwrap_or(0);
+    let room = state.estimated_rows(Table::Key) / usize::try_from(parts).unwrap_or(1);
     thread::scope(|scope| {
         let start = |part: i64| {
             let end = (part + 1 < parts).then(|| begin(part + 1));

@@ -104,10 +104,11 @@ impl Branch {
 
 impl Tree {
     /// A tree of entries that are in the order of their keys.
-    pub(super) fn build(entries: Vec<Entry>) -> Self {
-        let keys = entries.len();
+    pub(super) fn build(entries: impl Iterator<Item = Entry>) -> Self {
+        let mut keys = 0;
+        let counted = entries.inspect(|_| keys += 1);
         // Not full, so that the first keys that are added do not split every leaf.
-        let leaves = in_chunks(entries, LEAF_KEYS / 4 * 3).map(Leaf::of).collect();
+        let leaves = in_chunks(counted, LEAF_KEYS / 4 * 3).map(Leaf::of);
         let branches = in_chunks(leaves, BRANCH_LEAVES / 4 * 3).map(Branch::of).collect();
         Self { branches, keys }
     }
@@ -341,10 +342,10 @@ impl Tree {
 }
 
 /// Cuts a list into lists of `length`, but for the last one.
-fn in_chunks<T>(list: Vec<T>, length: usize) -> impl Iterator<Item = Vec<T>> {
-    let mut rest = list.into_iter();
+fn in_chunks<T>(mut rest: impl Iterator<Item = T>, length: usize) -> impl Iterator<Item = Vec<T>> {
     std::iter::from_fn(move || {
-        let chunk: Vec<T> = rest.by_ref().take(length).collect();
+        let mut chunk = Vec::with_capacity(length);
+        chunk.extend(rest.by_ref().take(length));
         (!chunk.is_empty()).then_some(chunk)
     })
 }
