@@ -18,6 +18,9 @@ const SAME_REQUEST: Duration = Duration::from_millis(500);
 /// How long a clean stop may take before the process ends anyway.
 const STOP_MAX: Duration = Duration::from_secs(15);
 
+/// How long tasks that nobody waits for any more may take to end.
+const END_MAX: Duration = Duration::from_secs(1);
+
 /// Runs `role` on a runtime of its own until it ends by itself or by a signal.
 pub(crate) fn run<F, R>(role: F) -> anyhow::Result<()>
 where
@@ -56,8 +59,10 @@ where
         });
         role(shutdown).await
     });
-    // What still runs on blocking threads holds nothing that must be waited for.
-    runtime.shutdown_background();
+    // What still runs on blocking threads holds nothing that must be waited for. But the store's
+    // database ends with the last task that has it, and before the process, or else its threads use
+    // what is gone.
+    runtime.shutdown_timeout(END_MAX);
     result
 }
 

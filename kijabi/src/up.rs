@@ -37,24 +37,37 @@ pub(crate) async fn up(args: cli::Up, shutdown: Shutdown) -> anyhow::Result<()> 
     let data = folder(&args.data.data_dir)?;
     let node_name = args.node_name.clone().unwrap_or_else(component::host_name);
     let member = start_store(&args, &data, &node_name).await?;
+    let ended = with_store(&args, &data, &node_name, &member, &shutdown).await;
+    // Whatever the reason is: a process must not end while the store is at work.
+    member.shutdown().await;
+    let _ = std::fs::remove_file(data.join(PID_FILE));
+    ended
+}
+
+async fn with_store(
+    args: &cli::Up,
+    data: &Path,
+    node_name: &str,
+    member: &Member,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
     // Only the process that holds the store's lock may say that it is the cluster.
     std::fs::write(data.join(PID_FILE), format!("{}\n", std::process::id()))
         .context("cannot write the pid file")?;
-    let api = start_apiserver(&args, &data).await?;
-    let port = api.local_addr().port();
-    tracing::info!(%port, "the API server serves");
-    let pki = api.pki();
-    write_private(&data.join(ADMIN_KUBECONFIG), pki.admin_kubeconfig()?.as_bytes())?;
-
+    let api = start_apiserver(args, data).await?;
+    tracing::info!(port = api.local_addr().port(), "the API server serves");
     // These stop before the servers they talk to.
     let clients = shutdown.child();
     let mut roles: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    start_clients(&args, &data, &node_name, pki, &clients, &mut roles).await?;
-    let failed = tokio::select! {
-        () = shutdown.wait() => None,
-        Some(ended) = roles.join_next() => Some(first_end(ended)),
-        () = api.wait() => Some(Err(anyhow::anyhow!("the API server stopped"))),
-        ended = member.wait() => Some(ended.context("the store stopped")),
+    let started = start_clients(args, data, node_name, api.pki(), &clients, &mut roles).await;
+    let ended = match started {
+        Err(error) => Err(error),
+        Ok(()) => tokio::select! {
+            () = shutdown.wait() => Ok(()),
+            Some(ended) = roles.join_next() => first_end(ended),
+            () = api.wait() => Err(anyhow::anyhow!("the API server stopped")),
+            ended = member.wait() => ended.context("the store stopped"),
+        },
     };
     clients.trigger();
     while let Some(ended) = roles.join_next().await {
@@ -63,9 +76,7 @@ pub(crate) async fn up(args: cli::Up, shutdown: Shutdown) -> anyhow::Result<()> 
         }
     }
     api.shutdown().await;
-    member.shutdown().await;
-    let _ = std::fs::remove_file(data.join(PID_FILE));
-    failed.unwrap_or(Ok(()))
+    ended
 }
 
 /// What a role that ended before it was asked to has to say.
@@ -116,6 +127,7 @@ async fn start_clients(
     shutdown: &Shutdown,
     roles: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
+    write_private(&data.join(ADMIN_KUBECONFIG), pki.admin_kubeconfig()?.as_bytes())?;
     let identity = node_name.to_owned();
     let options = kijabi_scheduler::Options {
         client: component::client(&pki.component_kubeconfig("system:kube-scheduler", None)?)
