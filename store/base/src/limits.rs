@@ -106,7 +106,7 @@ pub const DIGESTS_KEPT: usize = 16_384;
 /// RocksDB's block cache in bytes.
 pub const STATE_BLOCK_CACHE_BYTES: usize = 64 << 20;
 /// RocksDB's memtables in bytes, all tables together.
-pub const STATE_WRITE_BUFFER_BYTES: usize = 32 << 20;
+pub const STATE_WRITE_BUFFER_BYTES: usize = 8 << 20;
 /// Connections open on the client listeners at once.
 pub const CLIENT_CONNECTIONS_MAX: usize = 32_768;
 /// Deepest tree of a bbolt file: a real one of 2 keys a page would hold 4 billion pages.
