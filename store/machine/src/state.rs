@@ -94,6 +94,11 @@ pub trait StateReader: Send + Sync + 'static {
     fn estimated_rows(&self, _table: Table) -> usize {
         0
     }
+
+    /// About how many bytes the pairs from `from` on, before `to`, have; 0 if nobody knows.
+    fn estimated_bytes(&self, _table: Table, _from: &[u8], _to: &[u8]) -> u64 {
+        0
+    }
 }
 
 /// The state as it was at one moment.

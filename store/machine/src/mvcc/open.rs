@@ -22,7 +22,7 @@ const PART_REVISIONS_MIN: i64 = 100;
 pub(super) fn load(state: &dyn StateReader, last: i64) -> Result<(Loaded, i64), StateError> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get).min(PARTS_MAX) as i64;
     let parts = cores.min(last / PART_REVISIONS_MIN).max(1);
-    let begin = |part: i64| if part == 0 { 0 } else { last / parts * part };
+    let begin = |part: i64| if part == 0 { 0 } else { revision_at(state, last, part, parts) };
     let room = state.estimated_rows(Table::Key) / usize::try_from(parts).unwrap_or(1);
     thread::scope(|scope| {
         let start = |part: i64| {
@@ -40,6 +40,29 @@ pub(super) fn load(state: &dyn StateReader, last: i64) -> Result<(Loaded, i64), 
         }
         Ok((all, newest))
     })
+}
+
+/// About the first revision that has `part` of `parts` of all bytes before it. Revisions tell
+/// little: one may have thousands of rows, and the next a thousand one.
+fn revision_at(state: &dyn StateReader, last: i64, part: i64, parts: i64) -> i64 {
+    let bytes_before = |revision: i64| {
+        let (from, to) = (Row::first_key_of(0), Row::first_key_of(revision));
+        state.estimated_bytes(Table::Key, &from, &to)
+    };
+    let wanted = bytes_before(i64::MAX) / parts.unsigned_abs() * part.unsigned_abs();
+    if wanted == 0 {
+        return last / parts * part;
+    }
+    let (mut from, mut to) = (0, last);
+    while from < to {
+        let middle = from.midpoint(to);
+        if bytes_before(middle) < wanted {
+            from = middle + 1;
+        } else {
+            to = middle;
+        }
+    }
+    from
 }
 
 /// The rows of the revisions from `from` on, before `to`.
@@ -105,6 +128,47 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+
+    /// Says how many bytes there are, and holds none.
+    struct Sized(Vec<u64>);
+
+    impl StateReader for Sized {
+        fn get(&self, _: Table, _: &[u8]) -> Result<Option<Bytes>, StateError> {
+            Ok(None)
+        }
+
+        fn multi_get(&self, _: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
+            Ok(vec![None; keys.len()])
+        }
+
+        fn scan(
+            &self,
+            _: Table,
+            _: &[u8],
+            _: Option<&[u8]>,
+            _: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        ) -> Result<(), StateError> {
+            Ok(())
+        }
+
+        fn with_view(&self, _: &mut dyn FnMut(&dyn crate::state::StateView)) {}
+
+        fn estimated_bytes(&self, _: Table, _: &[u8], to: &[u8]) -> u64 {
+            let to = Row::parse(to).unwrap().main.min(self.0.len() as i64);
+            self.0[..to as usize].iter().sum()
+        }
+    }
+
+    #[test]
+    fn parts_have_as_many_bytes_as_each_other() {
+        // A few large revisions at the begin, and many small ones.
+        let sizes = Sized([vec![1000; 10], vec![1; 990]].concat());
+        let begin = |part| revision_at(&sizes, 1000, part, 4);
+        assert_eq!([1, 2, 3].map(begin), [3, 6, 9]);
+        // Nobody knows.
+        let nothing = Sized(Vec::new());
+        assert_eq!(revision_at(&nothing, 1000, 1, 4), 250);
+    }
 
     #[test]
     fn a_record_is_read_without_its_value() {
