@@ -23,8 +23,8 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 
 use super::applier::SnapshotData;
-use super::grants::Grants;
-use super::types::{LogId, Peer, TypeConfig, Vote, encode};
+use super::grants::{Grants, Search};
+use super::types::{Peer, TypeConfig, Vote, encode};
 use crate::limits::REPLICATION_IN_FLIGHT_MAX;
 use crate::metrics::Metrics;
 use crate::peer::client::{call, never_sent};
@@ -65,9 +65,7 @@ pub(crate) struct Connection {
     purpose: Purpose,
     metrics: Arc<Metrics>,
     grants: Grants,
-    /// Whether the member was asked about its log, and if not, what Raft was told of it.
-    asked: bool,
-    told: Option<LogId>,
+    search: Search,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -91,8 +89,7 @@ impl Network {
             purpose,
             metrics: Arc::clone(&self.metrics),
             grants: self.grants.clone(),
-            asked: false,
-            told: None,
+            search: self.grants.search(target),
         }
     }
 }
@@ -110,22 +107,6 @@ impl Connection {
 
     fn malformed(&self, error: &Malformed) -> RPCError<TypeConfig> {
         self.failed(&Status::data_loss(error.to_string()))
-    }
-
-    /// The answer to a request that looks for the end of what both logs have, if it is known.
-    ///
-    /// It is that the entry before the first one is there; not that the others are, since that
-    /// would count as a sign of life at this moment, which reads rest on.
-    fn known(&mut self, request: &AppendEntriesRequest<TypeConfig>) -> Option<LogId> {
-        let previous = request.prev_log_id?;
-        let reached = self.grants.reached(self.target, &request.vote)?;
-        // Raft asks again if this is no news: then it wants to have the entries sent.
-        let is_news = self.told.is_none_or(|told| previous > told);
-        if self.asked || !is_news || previous > reached {
-            return None;
-        }
-        self.told = Some(previous);
-        Some(previous)
     }
 
     async fn beat(
@@ -245,10 +226,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
             };
             let answer = match self.purpose {
                 Purpose::Heartbeats => self.beat(first, option.hard_ttl() * 9 / 10).await,
-                Purpose::Entries => match self.known(&first) {
+                Purpose::Entries => match self.search.answer(&first) {
                     Some(previous) => Ok(Ok(Some(previous))),
                     None => {
-                        self.asked = true;
                         let input = futures::stream::iter([first]).chain(input);
                         return self.pipeline(input, APPEND_TIMEOUT).await;
                     }
