@@ -7,7 +7,7 @@
 //!
 //! Raft knows nothing of a follower's log when a term begins. It halves the range again and again,
 //! one round trip each time: eleven of them for ten thousand entries, before anything new is
-//! committed. What the vote has told saves all of them but the last.
+//! committed. What the vote has told leaves two or three.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
