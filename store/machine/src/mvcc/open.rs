@@ -22,16 +22,20 @@ const PART_REVISIONS_MIN: i64 = 100;
 pub(super) fn load(state: &dyn StateReader, last: i64) -> Result<(Loaded, i64), StateError> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get).min(PARTS_MAX) as i64;
     let parts = cores.min(last / PART_REVISIONS_MIN).max(1);
-    let begin = |part: i64| if part == 0 { 0 } else { revision_at(state, last, part, parts) };
+    let bytes_before = |revision: i64| {
+        let (from, to) = (Row::first_key_of(0), Row::first_key_of(revision));
+        state.estimated_bytes(Table::Key, &from, &to)
+    };
+    let begins = begins(last, parts, bytes_before);
     let room = state.estimated_rows(Table::Key) / usize::try_from(parts).unwrap_or(1);
     thread::scope(|scope| {
-        let start = |part: i64| {
-            let end = (part + 1 < parts).then(|| begin(part + 1));
-            let read = move || load_part(state, begin(part), end, Loading::with_room(room));
+        let start = |(part, &begin): (usize, &i64)| {
+            let end = begins.get(part + 1).copied();
+            let read = move || load_part(state, begin, end, Loading::with_room(room));
             let started = thread::Builder::new().name("load".into()).spawn_scoped(scope, read);
             started.map_err(|error| StateError(format!("no thread to read the state: {error}")))
         };
-        let threads: Vec<_> = (0..parts).map(start).collect::<Result<_, _>>()?;
+        let threads: Vec<_> = begins.iter().enumerate().map(start).collect::<Result<_, _>>()?;
         let (mut all, mut newest) = (Loaded::default(), 0);
         for thread in threads {
             let panicked = |_| Err(StateError("a thread that reads the state panicked".into()));
@@ -42,27 +46,34 @@ pub(super) fn load(state: &dyn StateReader, last: i64) -> Result<(Loaded, i64), 
     })
 }
 
-/// About the first revision that has `part` of `parts` of all bytes before it. Revisions tell
-/// little: one may have thousands of rows, and the next a thousand one.
-fn revision_at(state: &dyn StateReader, last: i64, part: i64, parts: i64) -> i64 {
-    let bytes_before = |revision: i64| {
-        let (from, to) = (Row::first_key_of(0), Row::first_key_of(revision));
-        state.estimated_bytes(Table::Key, &from, &to)
-    };
-    let wanted = bytes_before(i64::MAX) / parts.unsigned_abs() * part.unsigned_abs();
-    if wanted == 0 {
-        return last / parts * part;
-    }
-    let (mut from, mut to) = (0, last);
-    while from < to {
-        let middle = from.midpoint(to);
-        if bytes_before(middle) < wanted {
-            from = middle + 1;
-        } else {
-            to = middle;
+/// The first revisions of parts that have about as many bytes as each other. Revisions tell little:
+/// one may have thousands of rows, and the next a thousand one.
+///
+/// What `bytes_before` says of a revision is an estimate that may change from one call to the next,
+/// as files are merged meanwhile. So each boundary is looked for once, and lies after those before.
+fn begins(last: i64, parts: i64, bytes_before: impl Fn(i64) -> u64) -> Vec<i64> {
+    let all = bytes_before(i64::MAX);
+    let mut begins = vec![0];
+    let mut previous = 0;
+    for part in 1..parts {
+        let wanted = all / parts.unsigned_abs() * part.unsigned_abs();
+        let (mut from, mut to) = (previous, last);
+        if wanted == 0 {
+            from = last / parts * part;
+            to = from;
         }
+        while from < to {
+            let middle = from.midpoint(to);
+            if bytes_before(middle) < wanted {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        previous = from;
+        begins.push(from);
     }
-    from
+    begins
 }
 
 /// The rows of the revisions from `from` on, before `to`.
@@ -129,45 +140,29 @@ mod tests {
 
     use super::*;
 
-    /// Says how many bytes there are, and holds none.
-    struct Sized(Vec<u64>);
-
-    impl StateReader for Sized {
-        fn get(&self, _: Table, _: &[u8]) -> Result<Option<Bytes>, StateError> {
-            Ok(None)
-        }
-
-        fn multi_get(&self, _: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
-            Ok(vec![None; keys.len()])
-        }
-
-        fn scan(
-            &self,
-            _: Table,
-            _: &[u8],
-            _: Option<&[u8]>,
-            _: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-        ) -> Result<(), StateError> {
-            Ok(())
-        }
-
-        fn with_view(&self, _: &mut dyn FnMut(&dyn crate::state::StateView)) {}
-
-        fn estimated_bytes(&self, _: Table, _: &[u8], to: &[u8]) -> u64 {
-            let to = Row::parse(to).unwrap().main.min(self.0.len() as i64);
-            self.0[..to as usize].iter().sum()
-        }
-    }
-
     #[test]
     fn parts_have_as_many_bytes_as_each_other() {
         // A few large revisions at the begin, and many small ones.
-        let sizes = Sized([vec![1000; 10], vec![1; 990]].concat());
-        let begin = |part| revision_at(&sizes, 1000, part, 4);
-        assert_eq!([1, 2, 3].map(begin), [3, 6, 9]);
+        let sizes = [vec![1000; 10], vec![1; 990]].concat();
+        let before = |revision: i64| sizes.iter().take(revision as usize).sum();
+        assert_eq!(begins(1000, 4, before), [0, 3, 6, 9]);
         // Nobody knows.
-        let nothing = Sized(Vec::new());
-        assert_eq!(revision_at(&nothing, 1000, 1, 4), 250);
+        assert_eq!(begins(1000, 4, |_| 0), [0, 250, 500, 750]);
+    }
+
+    /// Whatever the estimates are, no revision is in two parts, and none in no part.
+    #[test]
+    fn parts_follow_each_other_while_the_estimates_change() {
+        let calls = std::cell::Cell::new(0_u64);
+        let erratic = |revision: i64| {
+            calls.set(calls.get() + 1);
+            revision.unsigned_abs().wrapping_mul(calls.get().wrapping_mul(0x9e37_79b9)) >> 16
+        };
+        for _ in 0..100 {
+            let begins = begins(1000, 8, erratic);
+            assert_eq!((begins.len(), begins.first()), (8, Some(&0)));
+            assert!(begins.is_sorted(), "{begins:?}");
+        }
     }
 
     #[test]
