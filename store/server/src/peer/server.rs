@@ -284,10 +284,14 @@ impl Peer for PeerPort {
         let candidate = sender(&request)?;
         let asked = wire::to_vote_request(request.into_inner())?;
         check_vote(&asked.vote, candidate)?;
+        let term = asked.vote.leader_id.term;
+        let before = self.0.log.last_before(term);
         let mut answer = self.0.raft.vote(asked).await.map_err(stopped)?;
         if answer.vote_granted {
-            // What is before the vote in the log is as durable as the vote.
-            answer.last_log_id = self.0.log.last_before(answer.vote.leader_id.term);
+            // What was before the vote in the log is as durable as the vote. What the new leader has
+            // sent meanwhile, by the votes of others, may not be yet.
+            let after = self.0.log.last_before(term);
+            answer.last_log_id = after.filter(|_| after == before);
         }
         Ok(Response::new(wire::from_vote_response(&answer)))
     }
