@@ -59,8 +59,12 @@ async fn with_store(
     // These stop before the servers they talk to.
     let clients = shutdown.child();
     let mut roles: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let started = start_clients(args, data, node_name, api.pki(), &clients, &mut roles).await;
-    let ended = match started {
+    let started = async {
+        let admin = api.pki().admin_kubeconfig()?;
+        write_private(&data.join(ADMIN_KUBECONFIG), admin.as_bytes())?;
+        start_clients(args, data, node_name, api.pki(), &clients, &mut roles).await
+    };
+    let ended = match started.await {
         Err(error) => Err(error),
         Ok(()) => tokio::select! {
             () = shutdown.wait() => Ok(()),
@@ -127,7 +131,6 @@ async fn start_clients(
     shutdown: &Shutdown,
     roles: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    write_private(&data.join(ADMIN_KUBECONFIG), pki.admin_kubeconfig()?.as_bytes())?;
     let identity = node_name.to_owned();
     let options = kijabi_scheduler::Options {
         client: component::client(&pki.component_kubeconfig("system:kube-scheduler", None)?)
