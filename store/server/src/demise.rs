@@ -53,10 +53,21 @@ pub(crate) struct Demise {
     probes: Arc<Semaphore>,
 }
 
+/// What looking after a leader has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// Its process is gone.
+    Gone,
+    /// It sends entries again, or it is not the last leader that is known.
+    Past,
+    /// It sends nothing, and refuses nothing yet: its process may be ending.
+    Unclear,
+}
+
 /// What a round led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Round {
-    /// There is another leader, or the old one is there, as far as anybody can tell.
+    /// There is nothing more to find out, or to do.
     Over,
     /// Not yet.
     Again,
@@ -85,7 +96,7 @@ impl Demise {
     /// Answers another member: whether the leader of that vote is gone, and how far the log goes
     /// here.
     pub(crate) async fn answer(&self, leader: &Vote) -> pb::GoneResponse {
-        let gone = self.is_gone(leader).await;
+        let gone = self.look(leader).await == Sight::Gone;
         pb::GoneResponse { gone, last: last_log_id(self.route.raft()).as_ref().map(from_id) }
     }
 
@@ -98,8 +109,13 @@ impl Demise {
             (seen.id, seen.vote, joint)
         };
         let is_voter = joint.iter().any(|voters| voters.contains(&own));
-        if !is_voter || leader.leader_id.voted_for == own || !self.is_gone(&leader).await {
+        if !is_voter || leader.leader_id.voted_for == own {
             return Round::Over;
+        }
+        match self.look(&leader).await {
+            Sight::Gone => {}
+            Sight::Past => return Round::Over,
+            Sight::Unclear => return Round::Again,
         }
         let mine = last_log_id(raft);
         let others: std::collections::BTreeSet<u64> = joint
@@ -134,9 +150,9 @@ impl Demise {
         }
     }
 
-    /// Whether the leader of this vote is still the last one that is known, and its process is gone.
-    async fn is_gone(&self, leader: &Vote) -> bool {
-        let Ok(_place) = self.probes.try_acquire() else { return false };
+    /// Looks for a while whether the leader of this vote is gone.
+    async fn look(&self, leader: &Vote) -> Sight {
+        let Ok(_place) = self.probes.try_acquire() else { return Sight::Unclear };
         let id = leader.leader_id.voted_for;
         for pause in PROBES {
             tokio::time::sleep(pause).await;
@@ -144,17 +160,18 @@ impl Demise {
                 let metrics = self.route.raft().metrics();
                 let seen = metrics.borrow_watched();
                 if !leader.committed || seen.vote != *leader {
-                    return false;
+                    return Sight::Past;
                 }
                 let membership = seen.membership_config.membership();
-                let Some(peer) = membership.get_node(&id) else { return false };
+                let Some(peer) = membership.get_node(&id) else { return Sight::Past };
                 peer.peer_urls.clone()
             };
+            // An open stream may be about to end, too: they end one after the other.
             if !self.streams.is_open(id) && refuses(&urls).await {
-                return true;
+                return Sight::Gone;
             }
         }
-        false
+        if self.streams.is_open(id) { Sight::Past } else { Sight::Unclear }
     }
 }
 

@@ -226,6 +226,18 @@ impl Cluster {
         self.links.set_ended(member, true);
     }
 
+    /// Ends a member as a crash would, but its port accepts connections, and drops them, until
+    /// others have tried it `looks` times: as while the kernel still takes the process apart.
+    pub async fn kill_slowly(&mut self, member: usize, looks: u64) {
+        let mut accepted = self.links.accepted(member);
+        let enough = *accepted.borrow() + looks;
+        self.note_crash(member);
+        self.slots[member].process = None;
+        // The sender is in the links.
+        let _ = accepted.wait_for(|count| *count >= enough).await;
+        self.links.set_ended(member, true);
+    }
+
     /// Asks a member to end and waits until it has.
     ///
     /// # Panics

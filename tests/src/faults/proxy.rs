@@ -29,6 +29,8 @@ pub(super) struct Links {
     cut: RwLock<Vec<bool>>,
     /// Whose process has ended.
     ended: Vec<AtomicBool>,
+    /// How many connections to each member were accepted.
+    accepted: Vec<watch::Sender<u64>>,
     changed: watch::Sender<u64>,
     /// The process ids, to tell who has dialed.
     pids: Vec<AtomicU32>,
@@ -40,6 +42,7 @@ impl Links {
             members,
             cut: RwLock::new(vec![false; members * members]),
             ended: (0..members).map(|_| AtomicBool::new(false)).collect(),
+            accepted: (0..members).map(|_| watch::Sender::new(0)).collect(),
             changed: watch::channel(0).0,
             pids: (0..members).map(|_| AtomicU32::new(0)).collect(),
         })
@@ -53,6 +56,11 @@ impl Links {
     pub(super) fn set_ended(&self, member: usize, ended: bool) {
         self.ended[member].store(ended, Ordering::SeqCst);
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// How many connections to `member` were accepted, now and later.
+    pub(super) fn accepted(&self, member: usize) -> watch::Receiver<u64> {
+        self.accepted[member].subscribe()
     }
 
     /// Waits until the process of `member` has ended, or until it has not.
@@ -219,6 +227,7 @@ async fn accept(
     links: &Arc<Links>,
 ) {
     while let Ok((stream, from)) = listener.accept().await {
+        links.accepted[member].send_modify(|count| *count += 1);
         let (links, port) = (Arc::clone(links), from.port());
         let proxied = Proxied { links, member, port, own_port, dialer: OnceLock::new() };
         tasks::spawn("proxied", async move { proxied.carry(stream, target).await });
