@@ -13,7 +13,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use kijabi_disk::snapshot::{self, StateHome};
 use kijabi_disk::vfs::RealVfs;
 use kijabi_disk::wal::{LogEntry, LogId, Wal, WalOptions};
-use kijabi_machine::state::{StateBatch, StateReader as _, Table};
+use kijabi_machine::state::{StateBatch, StateView as _, Table};
 
 /// Bytes of an entry, about those of a small put.
 const ENTRY_BYTES: usize = 300;

@@ -241,7 +241,7 @@ mod tests {
 
     use super::*;
     use crate::machine::Settings;
-    use crate::state::{MemoryState, Table};
+    use crate::state::{MemoryState, StateReader, StateView, Table, VisitPair};
 
     /// APPLY-1: no command can fail after its first change as long as the checks before it are
     /// right. If one is wrong, the member must not go on with an index ahead of its state.
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn a_machine_that_could_not_read_its_state_applies_nothing_more() {
         struct Unreadable;
-        impl crate::state::StateReader for Unreadable {
+        impl StateView for Unreadable {
             fn get(&self, table: Table, _: &[u8]) -> Result<Option<bytes::Bytes>, StateError> {
                 if table == Table::Key {
                     Err(StateError("input/output error".into()))
@@ -276,21 +276,19 @@ mod tests {
                     Ok(None)
                 }
             }
-            fn multi_get(
-                &self,
-                _: Table,
-                _: &[Vec<u8>],
-            ) -> Result<Vec<Option<bytes::Bytes>>, StateError> {
-                Err(StateError("input/output error".into()))
-            }
             fn scan(
                 &self,
                 _: Table,
                 _: &[u8],
                 _: Option<&[u8]>,
-                _: &mut dyn FnMut(&[u8], &[u8]) -> std::ops::ControlFlow<()>,
+                _: &mut VisitPair<'_>,
             ) -> Result<(), StateError> {
                 Ok(())
+            }
+        }
+        impl StateReader for Unreadable {
+            fn with_view(&self, read: &mut dyn FnMut(&dyn StateView)) {
+                read(self);
             }
         }
         let mut machine = Machine::open(Arc::new(Unreadable), Settings::default()).unwrap();

@@ -41,13 +41,10 @@ impl Table {
 #[error("state read failed: {0}")]
 pub struct StateError(pub String);
 
-/// Reads durable state. Implemented by `kijabi-disk` on RocksDB and by [`MemoryState`] in tests.
-pub trait StateReader: Send + Sync + 'static {
+/// Pairs by their keys, as they are when they are read or as they were at one moment.
+pub trait StateView {
     /// The value of `key`.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError>;
-
-    /// The values of several keys, in their order.
-    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError>;
 
     /// Visits the values of several keys, in their order, where they are.
     fn visit_all(
@@ -56,36 +53,46 @@ pub trait StateReader: Send + Sync + 'static {
         keys: &[Vec<u8>],
         visit: &mut dyn FnMut(Option<&[u8]>),
     ) -> Result<(), StateError> {
-        for value in self.multi_get(table, keys)? {
-            visit(value.as_deref());
+        for key in keys {
+            visit(self.get(table, key)?.as_deref());
         }
         Ok(())
     }
 
-    /// Reads on one consistent view: what is removed meanwhile can still be read.
-    fn with_view(&self, read: &mut dyn FnMut(&dyn StateView)) {
-        read(&Live(self));
+    /// The values of several keys, in their order.
+    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
+        let mut values = Vec::with_capacity(keys.len());
+        let mut copy = |value: Option<&[u8]>| values.push(value.map(Bytes::copy_from_slice));
+        self.visit_all(table, keys, &mut copy)?;
+        Ok(values)
     }
 
     /// Visits the pairs with `from <= key` and `key < to` (no end if `None`) in key order, on one
     /// consistent view, until `visit` breaks.
-    #[allow(clippy::type_complexity, reason = "a visitor is clearer spelled out")]
     fn scan(
         &self,
         table: Table,
         from: &[u8],
         to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError>;
+}
 
-    /// The same for pairs that nobody is going to read soon again.
-    #[allow(clippy::type_complexity, reason = "a visitor is clearer spelled out")]
+/// What is called with each key and its value.
+pub type VisitPair<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// Reads durable state. Implemented by `kijabi-disk` on RocksDB and by [`MemoryState`] in tests.
+pub trait StateReader: StateView + Send + Sync + 'static {
+    /// Reads on one consistent view: what is removed meanwhile can still be read.
+    fn with_view(&self, read: &mut dyn FnMut(&dyn StateView));
+
+    /// The same as [`StateView::scan`] for pairs that nobody is going to read soon again.
     fn scan_once(
         &self,
         table: Table,
         from: &[u8],
         to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
         self.scan(table, from, to, visit)
     }
@@ -98,43 +105,6 @@ pub trait StateReader: Send + Sync + 'static {
     /// About how many bytes the pairs from `from` on, before `to`, have; 0 if nobody knows.
     fn estimated_bytes(&self, _table: Table, _from: &[u8], _to: &[u8]) -> u64 {
         0
-    }
-}
-
-/// The state as it was at one moment.
-pub trait StateView {
-    /// The values of several keys, in their order.
-    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError>;
-
-    /// Visits the values of several keys, in their order, where they are.
-    fn visit_all(
-        &self,
-        table: Table,
-        keys: &[Vec<u8>],
-        visit: &mut dyn FnMut(Option<&[u8]>),
-    ) -> Result<(), StateError> {
-        for value in self.multi_get(table, keys)? {
-            visit(value.as_deref());
-        }
-        Ok(())
-    }
-}
-
-/// No view of its own: the state as it is when it is read.
-struct Live<'a, S: ?Sized>(&'a S);
-
-impl<S: StateReader + ?Sized> StateView for Live<'_, S> {
-    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
-        self.0.multi_get(table, keys)
-    }
-
-    fn visit_all(
-        &self,
-        table: Table,
-        keys: &[Vec<u8>],
-        visit: &mut dyn FnMut(Option<&[u8]>),
-    ) -> Result<(), StateError> {
-        self.0.visit_all(table, keys, visit)
     }
 }
 
@@ -206,14 +176,10 @@ impl MemoryState {
     }
 }
 
-impl StateReader for MemoryState {
+impl StateView for MemoryState {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         let tables = self.tables.read().expect("no writer panics while it holds the lock");
         Ok(tables.get(&(table, key.to_vec())).cloned())
-    }
-
-    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
-        keys.iter().map(|key| self.get(table, key)).collect()
     }
 
     fn scan(
@@ -221,7 +187,7 @@ impl StateReader for MemoryState {
         table: Table,
         from: &[u8],
         to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
         let tables = self.tables.read().expect("no writer panics while it holds the lock");
         for ((at, key), value) in tables.range((table, from.to_vec())..) {
@@ -233,5 +199,12 @@ impl StateReader for MemoryState {
             }
         }
         Ok(())
+    }
+}
+
+/// A view of it is the state as it is when it is read.
+impl StateReader for MemoryState {
+    fn with_view(&self, read: &mut dyn FnMut(&dyn StateView)) {
+        read(self);
     }
 }

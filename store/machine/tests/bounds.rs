@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use kijabi_base::limits::{ANSWER_BYTES_MAX, EVENT_PREVIOUS_BYTES_MAX};
-use kijabi_machine::state::{MemoryState, StateError, StateReader, Table};
+use kijabi_machine::state::{MemoryState, StateError, StateReader, StateView, Table, VisitPair};
 use kijabi_machine::{Applied, Error, Machine, Outcome, RevisionEvents, Settings};
 use kijabi_proto::command::command::Request;
 use kijabi_proto::command::{Batch, Command, LeaseRevokeMany};
@@ -22,15 +21,11 @@ struct Counting {
     read: AtomicUsize,
 }
 
-impl StateReader for Counting {
+impl StateView for Counting {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         let value = self.state.get(table, key)?;
         self.read.fetch_add(value.as_ref().map_or(0, Bytes::len), Ordering::Relaxed);
         Ok(value)
-    }
-
-    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
-        keys.iter().map(|key| self.get(table, key)).collect()
     }
 
     fn scan(
@@ -38,9 +33,15 @@ impl StateReader for Counting {
         table: Table,
         from: &[u8],
         to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
         self.state.scan(table, from, to, visit)
+    }
+}
+
+impl StateReader for Counting {
+    fn with_view(&self, read: &mut dyn FnMut(&dyn StateView)) {
+        read(self);
     }
 }
 

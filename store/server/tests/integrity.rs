@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, GetOptions, Txn, TxnOp};
 use kijabi_disk::state::State;
-use kijabi_machine::state::{StateBatch, StateReader as _, Table};
+use kijabi_machine::state::{StateBatch, StateView as _, Table};
 use kijabi_proto::mvccpb::KeyValue;
 use prost::Message as _;
 use support::{Cluster, eventually};

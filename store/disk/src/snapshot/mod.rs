@@ -147,7 +147,7 @@ mod tests {
     use std::ops::ControlFlow;
 
     use bytes::Bytes;
-    use kijabi_machine::state::{StateBatch, StateReader as _, Table};
+    use kijabi_machine::state::{StateBatch, StateView as _, Table};
 
     use super::*;
 

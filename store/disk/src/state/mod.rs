@@ -7,13 +7,14 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use crate::bbolt;
 use bytes::Bytes;
 use kijabi_base::limits;
-use kijabi_machine::state::{StateBatch, StateError, StateOp, StateReader, Table};
+use kijabi_machine::state::{
+    StateBatch, StateError, StateOp, StateReader, StateView as _, Table, VisitPair,
+};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
-    DBCompressionType, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    DBCompressionType, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 /// Bytes of a file that have not begun their way to the disk.
@@ -30,7 +31,7 @@ pub struct State {
 }
 
 /// What [`State::scan_all`] calls with each table, key and value.
-pub type VisitPair<'a> = dyn FnMut(Table, &[u8], &[u8]) -> ControlFlow<()> + 'a;
+pub type VisitRow<'a> = dyn FnMut(Table, &[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// A consistent view of the state.
 pub struct StateView<'a> {
@@ -39,22 +40,6 @@ pub struct StateView<'a> {
 }
 
 // === impl StateView ===
-
-impl StateView<'_> {
-    /// Visits all pairs of a table in key order, until `visit` breaks.
-    pub fn scan(&self, table: Table, visit: &mut bbolt::VisitPair<'_>) -> Result<(), StateError> {
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        let family = self.state.family(table);
-        for pair in self.snapshot.iterator_cf_opt(family, options, IteratorMode::Start) {
-            let (key, value) = pair.map_err(failed)?;
-            if visit(&key, &value).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
 
 impl std::fmt::Debug for StateView<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -151,17 +136,16 @@ impl State {
     }
 
     /// Visits all pairs of all tables on one consistent view, until `visit` breaks.
-    pub fn scan_all(&self, visit: &mut VisitPair<'_>) -> Result<(), StateError> {
-        let snapshot = self.db.snapshot();
+    pub fn scan_all(&self, visit: &mut VisitRow<'_>) -> Result<(), StateError> {
+        let view = self.view();
         for table in Table::ALL {
-            let mut options = ReadOptions::default();
-            options.fill_cache(false);
-            let pairs = snapshot.iterator_cf_opt(self.family(table), options, IteratorMode::Start);
-            for pair in pairs {
-                let (key, value) = pair.map_err(failed)?;
-                if visit(table, &key, &value).is_break() {
-                    return Ok(());
-                }
+            let mut end = ControlFlow::Continue(());
+            view.scan(table, &[], None, &mut |key, value| {
+                end = visit(table, key, value);
+                end
+            })?;
+            if end.is_break() {
+                break;
             }
         }
         Ok(())
@@ -183,6 +167,16 @@ impl State {
 }
 
 impl State {
+    fn get_with(
+        &self,
+        table: Table,
+        key: &[u8],
+        options: &ReadOptions,
+    ) -> Result<Option<Bytes>, StateError> {
+        let value = self.db.get_pinned_cf_opt(self.family(table), key, options).map_err(failed)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
     fn visit_with(
         &self,
         table: Table,
@@ -195,6 +189,28 @@ impl State {
             visit(value.map_err(failed)?.as_deref());
         }
         Ok(())
+    }
+
+    fn scan_with(
+        &self,
+        table: Table,
+        (from, to): (&[u8], Option<&[u8]>),
+        mut options: ReadOptions,
+        visit: &mut VisitPair<'_>,
+    ) -> Result<(), StateError> {
+        if let Some(to) = to {
+            options.set_iterate_upper_bound(to);
+        }
+        let mut pairs = self.db.raw_iterator_cf_opt(self.family(table), options);
+        pairs.seek(from);
+        while let Some((key, value)) = pairs.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            pairs.next();
+        }
+        // It is not valid at the end, and not after a failure.
+        pairs.status().map_err(failed)
     }
 }
 
@@ -219,13 +235,19 @@ fn failed(error: rocksdb::Error) -> StateError {
 
 // === impl StateReader ===
 
+impl StateView<'_> {
+    /// Whoever needs a view reads much, and once.
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        options.fill_cache(false);
+        options
+    }
+}
+
 impl kijabi_machine::state::StateView for StateView<'_> {
-    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
-        let mut values = Vec::with_capacity(keys.len());
-        self.visit_all(table, keys, &mut |value| {
-            values.push(value.map(Bytes::copy_from_slice));
-        })?;
-        Ok(values)
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        self.state.get_with(table, key, &self.options())
     }
 
     fn visit_all(
@@ -234,29 +256,23 @@ impl kijabi_machine::state::StateView for StateView<'_> {
         keys: &[Vec<u8>],
         visit: &mut dyn FnMut(Option<&[u8]>),
     ) -> Result<(), StateError> {
-        let mut options = ReadOptions::default();
-        options.set_snapshot(&self.snapshot);
-        options.fill_cache(false);
-        self.state.visit_with(table, keys, &options, visit)
+        self.state.visit_with(table, keys, &self.options(), visit)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut VisitPair<'_>,
+    ) -> Result<(), StateError> {
+        self.state.scan_with(table, (from, to), self.options(), visit)
     }
 }
 
-impl StateReader for State {
-    fn with_view(&self, read: &mut dyn FnMut(&dyn kijabi_machine::state::StateView)) {
-        read(&self.view());
-    }
-
+impl kijabi_machine::state::StateView for State {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        let value = self.db.get_pinned_cf(self.family(table), key).map_err(failed)?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
-    }
-
-    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
-        let mut values = Vec::with_capacity(keys.len());
-        self.visit_all(table, keys, &mut |value| {
-            values.push(value.map(Bytes::copy_from_slice));
-        })?;
-        Ok(values)
+        self.get_with(table, key, &ReadOptions::default())
     }
 
     fn visit_all(
@@ -273,9 +289,15 @@ impl StateReader for State {
         table: Table,
         from: &[u8],
         to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
-        self.scan_with(ReadOptions::default(), table, from, to, visit)
+        self.scan_with(table, (from, to), ReadOptions::default(), visit)
+    }
+}
+
+impl StateReader for State {
+    fn with_view(&self, read: &mut dyn FnMut(&dyn kijabi_machine::state::StateView)) {
+        read(&self.view());
     }
 
     fn scan_once(
@@ -283,12 +305,12 @@ impl StateReader for State {
         table: Table,
         from: &[u8],
         to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
         let mut options = ReadOptions::default();
         options.fill_cache(false);
         options.set_readahead_size(READAHEAD_BYTES);
-        self.scan_with(options, table, from, to, visit)
+        self.scan_with(table, (from, to), options, visit)
     }
 
     fn estimated_rows(&self, table: Table) -> usize {
@@ -300,30 +322,6 @@ impl StateReader for State {
     fn estimated_bytes(&self, table: Table, from: &[u8], to: &[u8]) -> u64 {
         let range = rocksdb::Range::new(from, to);
         self.db.get_approximate_sizes_cf(self.family(table), &[range]).first().copied().unwrap_or(0)
-    }
-}
-
-impl State {
-    #[allow(clippy::type_complexity, reason = "a visitor is clearer spelled out")]
-    fn scan_with(
-        &self,
-        mut options: ReadOptions,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StateError> {
-        if let Some(to) = to {
-            options.set_iterate_upper_bound(to);
-        }
-        let mode = IteratorMode::From(from, Direction::Forward);
-        for pair in self.db.iterator_cf_opt(self.family(table), options, mode) {
-            let (key, value) = pair.map_err(failed)?;
-            if visit(&key, &value).is_break() {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use kijabi_proto::command::{AuthChange, AuthUserCreate, Batch, Command};
 use kijabi_proto::etcdserverpb as pb;
 
 use super::*;
-use crate::state::{MemoryState, StateBatch, StateReader as _, Table};
+use crate::state::{MemoryState, StateBatch, StateView as _, Table};
 use crate::{Machine, Row, Settings};
 
 fn machine_on(state: &Arc<MemoryState>) -> Machine {

@@ -2,7 +2,7 @@
 
 use super::clock::STAMP_INTERVAL_MS;
 use super::*;
-use crate::state::MemoryState;
+use crate::state::{MemoryState, StateView as _};
 
 const A: LeaseId = LeaseId(7);
 

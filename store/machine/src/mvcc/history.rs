@@ -12,7 +12,7 @@ use kijabi_proto::mvccpb::{Event, KeyValue, event::EventType};
 use super::row::Row;
 use super::store::{Mvcc, Rows as _, decode};
 use crate::outcome::RevisionEvents;
-use crate::state::{StateError, StateReader, Table};
+use crate::state::{StateError, StateView, Table};
 
 /// Events of past revisions.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct HistoryLimit {
 /// Reads the events of the revisions `from..=to` on the keys that are `wanted`. A revision is read
 /// whole or not at all (WATCH-2).
 pub fn read_history(
-    state: &dyn StateReader,
+    state: &dyn StateView,
     from: i64,
     to: i64,
     limit: HistoryLimit,
@@ -141,7 +141,7 @@ impl PreviousPlan {
     /// that, or that a compaction has removed, stays absent. Returns how many were beyond it.
     pub fn fetch(
         self,
-        state: &dyn StateReader,
+        state: &dyn StateView,
         revisions: &mut [RevisionEvents],
         bytes_max: usize,
     ) -> Result<usize, StateError> {

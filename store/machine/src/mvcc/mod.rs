@@ -6,6 +6,7 @@
 
 mod compact;
 mod entry;
+mod fetch;
 mod history;
 mod index;
 mod key_range;

@@ -15,11 +15,12 @@ use kijabi_proto::mvccpb::KeyValue;
 use prost::Message as _;
 use prost::encoding::encoded_len_varint;
 
+use super::fetch::visit_records;
 use super::key_range::KeyRange;
 use super::row::Row;
 use super::store::{Mvcc, Rows, decode};
 use crate::error::Error;
-use crate::state::{StateError, StateReader, StateView, Table};
+use crate::state::StateView;
 
 /// Rows fetched at once.
 const FETCH_ROWS: usize = 256;
@@ -175,7 +176,7 @@ impl Mvcc {
 
 impl RangePlan {
     /// Reads the values. `Err(Compacted)` means that a compaction overtook the plan: plan again.
-    pub fn fetch(self, state: &dyn StateReader) -> Result<RangeResponse, Error> {
+    pub fn fetch(self, state: &dyn StateView) -> Result<RangeResponse, Error> {
         self.fetch_from(&state)
     }
 
@@ -283,37 +284,11 @@ impl RangePlan {
         &self,
         part: std::ops::Range<usize>,
         view: &dyn StateView,
-        visit: impl FnMut(&[u8]),
-    ) -> Result<(), Error> {
-        self.visit_with(part, visit, |keys, visit| view.visit_all(Table::Key, keys, visit))
-    }
-
-    /// Visits the encoded key-value pairs of the answer, if the bytes they take are known.
-    pub fn visit(
-        &self,
-        state: &dyn StateReader,
         mut visit: impl FnMut(&[u8]),
-    ) -> Result<(), Error> {
-        let rows = self.rows.len().min(self.limit().unwrap_or(usize::MAX));
-        for from in (0..rows).step_by(FETCH_ROWS) {
-            let part = from..rows.min(from + FETCH_ROWS);
-            self.visit_with(part, &mut visit, |keys, visit| {
-                state.visit_all(Table::Key, keys, visit)
-            })?;
-        }
-        Ok(())
-    }
-
-    fn visit_with(
-        &self,
-        part: std::ops::Range<usize>,
-        mut visit: impl FnMut(&[u8]),
-        read: impl FnOnce(&[Vec<u8>], &mut dyn FnMut(Option<&[u8]>)) -> Result<(), StateError>,
     ) -> Result<(), Error> {
         let rows = self.rows.get(part).unwrap_or_default();
-        let keys: Vec<Vec<u8>> = rows.iter().map(|row| row.key()).collect();
         let mut done = Ok(());
-        read(&keys, &mut |record| {
+        visit_records(view, rows, &mut |record| {
             let visited = match record {
                 None => Err(Error::Compacted),
                 Some(record) if !self.keys_only => {
@@ -327,6 +302,15 @@ impl RangePlan {
             }
         })?;
         done
+    }
+
+    /// Visits the encoded key-value pairs of the answer, if the bytes they take are known.
+    pub fn visit(&self, view: &dyn StateView, mut visit: impl FnMut(&[u8])) -> Result<(), Error> {
+        let rows = self.rows.len().min(self.limit().unwrap_or(usize::MAX));
+        for from in (0..rows).step_by(FETCH_ROWS) {
+            self.visit_part(from..rows.min(from + FETCH_ROWS), view, &mut visit)?;
+        }
+        Ok(())
     }
 
     fn read(

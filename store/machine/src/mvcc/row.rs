@@ -5,7 +5,8 @@
 //! changes inside one transaction.
 
 /// One change: the transaction's revision, its place in the transaction, and whether it deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// They are ordered as their keys are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {
     /// The revision clients see.
     pub main: i64,
@@ -68,6 +69,7 @@ mod tests {
             assert_eq!(Row::parse(&row.key()), Some(row));
         }
         assert!(rows.windows(2).all(|pair| pair[0].key() < pair[1].key()));
+        assert!(rows.is_sorted());
     }
 
     #[test]

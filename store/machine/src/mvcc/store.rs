@@ -13,6 +13,7 @@ use kijabi_proto::mvccpb::KeyValue;
 use prost::Message as _;
 
 use super::compact::Compaction;
+use super::fetch::visit_records;
 use super::index::{Current, Index};
 use super::key_range::KeyRange;
 use super::open;
@@ -44,30 +45,26 @@ pub(crate) trait Rows {
     fn records(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, StateError>;
 }
 
-impl Rows for &dyn StateReader {
-    fn records(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, StateError> {
-        let keys: Vec<Vec<u8>> = rows.iter().map(|row| row.key()).collect();
-        self.multi_get(Table::Key, &keys)
-    }
-}
-
 impl Rows for &dyn StateView {
     fn records(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, StateError> {
-        let keys: Vec<Vec<u8>> = rows.iter().map(|row| row.key()).collect();
-        self.multi_get(Table::Key, &keys)
+        let mut records = Vec::with_capacity(rows.len());
+        let mut copy = |record: Option<&[u8]>| records.push(record.map(Bytes::copy_from_slice));
+        visit_records(*self, rows, &mut copy)?;
+        Ok(records)
     }
 }
 
 impl Rows for Mvcc {
     fn records(&self, rows: &[Row]) -> Result<Vec<Option<Bytes>>, StateError> {
+        let state: &dyn StateView = &*self.state;
         if self.overlay.is_empty() {
-            return (&*self.state).records(rows);
+            return state.records(rows);
         }
         let mut records: Vec<Option<Bytes>> =
             rows.iter().map(|row| self.overlay.get(row).cloned()).collect();
         let (places, missing): (Vec<usize>, Vec<Row>) =
             rows.iter().enumerate().filter(|(at, _)| records[*at].is_none()).unzip();
-        for (place, record) in places.into_iter().zip((&*self.state).records(&missing)?) {
+        for (place, record) in places.into_iter().zip(state.records(&missing)?) {
             records[place] = record;
         }
         Ok(records)

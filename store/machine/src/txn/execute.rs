@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::id::LeaseId;
 use crate::lease::Leases;
 use crate::mvcc::{KeyRange, Mvcc, RangePlan, Write};
-use crate::state::{StateError, StateReader};
+use crate::state::{StateError, StateView};
 
 fn header(revision: i64) -> ResponseHeader {
     ResponseHeader { revision, ..Default::default() }
@@ -146,7 +146,7 @@ impl TxnPlan {
     }
 
     /// Reads the values. `Err(Compacted)` means that a compaction overtook the plan: plan again.
-    pub fn fetch(self, state: &dyn StateReader) -> Result<TxnResponse, Error> {
+    pub fn fetch(self, state: &dyn StateView) -> Result<TxnResponse, Error> {
         let responses = self
             .ranges
             .into_iter()

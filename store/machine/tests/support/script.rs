@@ -308,7 +308,7 @@ fn watch(store: &Store, words: &[&str]) -> String {
 }
 
 fn rows(store: &Store) -> String {
-    use kijabi_machine::state::{StateReader as _, Table};
+    use kijabi_machine::state::{StateView as _, Table};
     let mut rows = Vec::new();
     store
         .state

@@ -13,7 +13,7 @@ use kijabi_disk::bbolt::{BboltError, Writer};
 use kijabi_disk::state::State;
 use kijabi_machine::Row;
 use kijabi_machine::exchange::{Bucket, ExchangeError, Giving, lease_row};
-use kijabi_machine::state::{StateError, Table};
+use kijabi_machine::state::{StateError, StateView, Table};
 
 /// A written database.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(crate) fn write_database(state: &State, file: File) -> Result<Database, Writ
     let mut giving = Giving::default();
     for table in [Table::Meta, Table::Cluster] {
         let mut failed = None;
-        view.scan(table, &mut |key, value| match giving.row(table, key, value) {
+        view.scan(table, &[], None, &mut |key, value| match giving.row(table, key, value) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 failed = Some(error);
@@ -91,13 +91,9 @@ pub(crate) fn write_database(state: &State, file: File) -> Result<Database, Writ
 /// What takes each pair of a table.
 type Put<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), WriteError> + 'a;
 
-fn copy(
-    view: &kijabi_disk::state::StateView<'_>,
-    table: Table,
-    put: &mut Put<'_>,
-) -> Result<(), WriteError> {
+fn copy(view: &dyn StateView, table: Table, put: &mut Put<'_>) -> Result<(), WriteError> {
     let mut failed = None;
-    view.scan(table, &mut |key, value| match put(key, value) {
+    view.scan(table, &[], None, &mut |key, value| match put(key, value) {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
             failed = Some(error);

@@ -15,7 +15,7 @@ use kijabi_disk::state::State;
 use kijabi_disk::vfs::{RealVfs, Vfs as _};
 use kijabi_disk::wal::{Wal, WalOptions};
 use kijabi_machine::exchange::{FirstMember, Seed, row_crc};
-use kijabi_machine::state::{StateBatch, Table};
+use kijabi_machine::state::{StateBatch, StateView as _, Table};
 use kijabi_machine::{Machine, Settings};
 use sha2::{Digest as _, Sha256};
 
@@ -177,7 +177,7 @@ impl NewMember {
         let mut hash = Sha256::new();
         let view = state.view();
         for table in Table::ALL {
-            view.scan(table, &mut |key, value| {
+            view.scan(table, &[], None, &mut |key, value| {
                 for part in [table.name().as_bytes(), key, value] {
                     hash.update((part.len() as u64).to_le_bytes());
                     hash.update(part);
@@ -226,7 +226,7 @@ impl NewMember {
 /// Compares the rows of keys that were written with those that were read.
 fn check_copy(state: &State, filled: &Filled, source: &Source) -> Result<(), BackupError> {
     let (mut crc, mut rows) = (0, 0);
-    state.view().scan(Table::Key, &mut |key, value| {
+    state.view().scan(Table::Key, &[], None, &mut |key, value| {
         rows += 1;
         crc = row_crc(crc, key, value);
         ControlFlow::Continue(())

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kijabi_machine::exchange::{Bucket, ExchangeError, Taking};
-use kijabi_machine::state::{MemoryState, StateBatch, StateError, StateReader, Table};
+use kijabi_machine::state::{
+    MemoryState, StateBatch, StateError, StateReader, StateView, Table, VisitPair,
+};
 use kijabi_machine::{Machine, Row, Settings};
 use kijabi_proto::mvccpb::KeyValue;
 use parking_lot::RwLock;
@@ -118,13 +120,9 @@ struct FileState {
     meta: MemoryState,
 }
 
-impl StateReader for FileState {
+impl StateView for FileState {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         self.meta.get(table, key)
-    }
-
-    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
-        self.meta.multi_get(table, keys)
     }
 
     fn scan(
@@ -132,7 +130,7 @@ impl StateReader for FileState {
         table: Table,
         from: &[u8],
         to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
         if table != Table::Key {
             return self.meta.scan(table, from, to, visit);
@@ -149,5 +147,12 @@ impl StateReader for FileState {
             }
         });
         scanned.map_err(|error| StateError(error.to_string()))
+    }
+}
+
+/// Nobody writes to the file.
+impl StateReader for FileState {
+    fn with_view(&self, read: &mut dyn FnMut(&dyn StateView)) {
+        read(self);
     }
 }

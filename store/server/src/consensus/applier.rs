@@ -15,7 +15,7 @@ use kijabi_base::clock;
 use kijabi_disk::snapshot::{Checkpoint, StateHome};
 use kijabi_disk::state::State;
 use kijabi_disk::wal::Wal;
-use kijabi_machine::state::{StateBatch, StateError, StateOp, StateReader as _, Table};
+use kijabi_machine::state::{StateBatch, StateError, StateOp, StateView as _, Table};
 use kijabi_machine::{Machine, Outcome, Settings};
 use kijabi_proto::command::MemberAttributes;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};

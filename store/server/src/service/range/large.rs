@@ -13,12 +13,12 @@ use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use kijabi_base::limits::RANGE_PIECE_BYTES;
-use kijabi_machine::state::{StateReader, StateView};
+use kijabi_machine::state::StateView;
 use kijabi_machine::{Error as MachineError, RangePlan};
 use kijabi_proto::etcdserverpb::{RangeResponse, RangeStreamResponse, ResponseHeader};
 use kijabi_proto::mvccpb::KeyValue;
 use prost::Message as _;
-use prost::encoding::encode_varint;
+use prost::encoding::{encode_varint, encoded_len_varint};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -125,15 +125,17 @@ pub(super) fn send_message(
 
 /// Adds a record as one of `RangeResponse.kvs`.
 fn put_record(message: &mut BytesMut, record: &[u8]) {
+    // Room is made once for all three.
+    message.reserve(1 + encoded_len_varint(record.len() as u64) + record.len());
     message.put_u8(KVS_TAG);
     encode_varint(record.len() as u64, message);
-    message.put_slice(record);
+    message.extend_from_slice(record);
 }
 
 /// The answer to a plan whose length is known, in one buffer and with the status behind it.
 pub(super) fn whole_message(
     plan: &RangePlan,
-    state: &dyn StateReader,
+    state: &dyn StateView,
     header: &ResponseHeader,
 ) -> Result<Body, Error> {
     let length = message_bytes(plan, header)?;
