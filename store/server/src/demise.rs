@@ -12,6 +12,7 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -19,7 +20,7 @@ use kijabi_proto::peer as pb;
 use openraft::raft::TransferLeaderRequest;
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::consensus::Raft;
 use crate::consensus::types::{LogId, Vote};
@@ -51,6 +52,10 @@ pub(crate) struct Demise {
     streams: Streams,
     /// One look at a time for each member that asks, and this one.
     probes: Arc<Semaphore>,
+    /// Whether this member looks after its leader now.
+    looks: Arc<AtomicBool>,
+    /// Another member has asked, and the leader is gone.
+    news: Arc<Notify>,
 }
 
 /// What looking after a leader has shown.
@@ -77,19 +82,27 @@ enum Round {
 
 impl Demise {
     pub(crate) fn new(route: Route, streams: Streams) -> Self {
-        Self { route, streams, probes: Arc::new(Semaphore::new(DEMISE_PROBES_MAX)) }
+        let probes = Arc::new(Semaphore::new(DEMISE_PROBES_MAX));
+        Self { route, streams, probes, looks: Arc::default(), news: Arc::default() }
     }
 
-    /// Looks after the leader whenever a stream of entries has ended.
+    /// Looks after the leader whenever a stream of entries has ended, and when another member has
+    /// found it gone: a leader has no stream to a member that it has just begun to look for.
     pub(crate) async fn watch(self) {
         let mut ended = self.streams.ended();
-        while ended.changed().await.is_ok() {
+        loop {
+            tokio::select! {
+                changed = ended.changed() => if changed.is_err() { return },
+                () = self.news.notified() => {}
+            }
+            self.looks.store(true, Ordering::Relaxed);
             for _ in 0..ROUNDS {
                 if self.round().await == Round::Over {
                     break;
                 }
                 tokio::time::sleep(PAUSE).await;
             }
+            self.looks.store(false, Ordering::Relaxed);
         }
     }
 
@@ -97,6 +110,10 @@ impl Demise {
     /// here.
     pub(crate) async fn answer(&self, leader: &Vote) -> pb::GoneResponse {
         let gone = self.look(leader).await == Sight::Gone;
+        // Whoever asks may leave it to this member to ask for votes.
+        if gone && !self.looks.load(Ordering::Relaxed) {
+            self.news.notify_one();
+        }
         pb::GoneResponse { gone, last: last_log_id(self.route.raft()).as_ref().map(from_id) }
     }
 

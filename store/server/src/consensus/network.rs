@@ -42,6 +42,8 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// Between two tries to reach a member that cannot be reached.
 const BACKOFF: Duration = Duration::from_millis(100);
+/// Raft that has entries to send has read the first ones by then.
+const IDLE: Duration = Duration::from_millis(5);
 
 /// Makes the connections to other members.
 #[derive(Clone)]
@@ -221,7 +223,16 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let Some(first) = input.next().await else {
+            let first = match (self.purpose, tokio::time::timeout(IDLE, input.next()).await) {
+                (_, Ok(first)) => first,
+                (Purpose::Heartbeats, Err(_elapsed)) => input.next().await,
+                // There is nothing to send yet. The stream is opened all the same: its end is how
+                // the other member learns that this one is gone.
+                (Purpose::Entries, Err(_elapsed)) => {
+                    return self.pipeline(input, APPEND_TIMEOUT).await;
+                }
+            };
+            let Some(first) = first else {
                 return Ok(Box::pin(futures::stream::empty()) as Appended<'s>);
             };
             let answer = match self.purpose {
