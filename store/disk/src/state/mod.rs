@@ -14,7 +14,7 @@ use kijabi_machine::state::{
 };
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
-    DBCompressionType, Options, ReadOptions, WriteBatch, WriteOptions,
+    DBCompressionType, Env, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 /// Bytes of a file that have not begun their way to the disk.
@@ -67,6 +67,10 @@ impl State {
         options.set_stats_dump_period_sec(0);
         options.set_max_open_files(512);
         options.set_paranoid_checks(true);
+        // Compactions, which wait for nobody, leave the processor to those for whom somebody waits.
+        let mut env = Env::new().map_err(failed)?;
+        env.lower_thread_pool_cpu_priority();
+        options.set_env(&env);
         let families = Table::ALL
             .iter()
             .map(|table| ColumnFamilyDescriptor::new(table.name(), family_options(&cache)));
