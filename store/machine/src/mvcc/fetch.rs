@@ -13,8 +13,10 @@ use crate::state::{StateError, StateView, Table};
 const RUN_ROWS_MIN: usize = 16;
 /// Revisions from one wanted row to the next one in a run.
 const RUN_GAP_MAX: i64 = 4;
-/// A walk gives up when it has passed so many rows more than twice those it was for.
-const PASSED_ROWS_MAX: usize = 64;
+/// A walk gives up when it has passed so many bytes more than twice those it was for.
+const PASSED_BYTES_MAX: usize = 64 << 10;
+/// What it takes to pass a row, however short.
+const ROW_BYTES: usize = 128;
 /// Bytes of records that are copied to bring them in order.
 const COPIED_BYTES_MAX: usize = 1 << 20;
 
@@ -66,7 +68,8 @@ fn walk(
     let (from, mut to) = (first.key(), last.key());
     // The least key beyond the last one.
     to.push(0);
-    let (mut at, mut passed, mut failed) = (0, 0, None);
+    let (mut at, mut failed) = (0, None);
+    let (mut taken, mut passed) = (0, 0);
     view.scan(Table::Key, &from, Some(&to), &mut |key, record| {
         let Some(found) = Row::parse(key) else {
             failed = Some(StateError(format!("not a row's key: {key:?}")));
@@ -75,11 +78,13 @@ fn walk(
         while rows.get(at).is_some_and(|wanted| *wanted < found) {
             at += 1;
         }
+        let bytes = record.len() + ROW_BYTES;
         if rows.get(at) == Some(&found) {
+            taken += bytes;
             return visit(at, record);
         }
-        passed += 1;
-        if passed > 2 * rows.len() + PASSED_ROWS_MAX {
+        passed += bytes;
+        if passed > 2 * taken + PASSED_BYTES_MAX {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
@@ -246,19 +251,33 @@ mod tests {
         assert_eq!(state.fetch(&reversed).0, expected);
     }
 
+    /// In either order, what is not reached within so many rows is looked up.
+    #[track_caller]
+    fn gives_up(state: &Counting, rows: &[Row], expected: &[Option<Vec<u8>>], walked_max: usize) {
+        let reversed: Vec<Row> = rows.iter().rev().copied().collect();
+        let expected_reversed: Vec<_> = expected.iter().rev().cloned().collect();
+        for (rows, expected) in [(rows, expected), (&reversed, &expected_reversed)] {
+            let (records, searched, walked) = state.fetch(rows);
+            assert!(records == expected, "the records of the rows, in their order");
+            assert!(searched > 0 && walked < walked_max, "{searched} searched, {walked} walked");
+        }
+    }
+
     #[test]
-    fn a_walk_past_too_much_gives_up() {
-        // One transaction each of a thousand changes, one of which is wanted.
+    fn a_walk_past_too_many_rows_gives_up() {
+        // Transactions of a thousand changes each, one of which is wanted.
         let all = (1..=20).flat_map(|main| (0..1000).map(move |sub| row(main, sub)));
         let state = Counting::holding(all, named);
         let rows: Vec<Row> = (1..=20).map(|main| row(main, 500)).collect();
-        let (records, searched, walked) = state.fetch(&rows);
-        assert_eq!((records, searched), (expected(&rows), 19));
-        assert!(walked < 200, "{walked}");
-        let reversed: Vec<Row> = rows.iter().rev().copied().collect();
-        let (records, searched, walked) = state.fetch(&reversed);
-        assert_eq!((records, searched), (expected(&reversed), 19));
-        assert!(walked < 200, "{walked}");
+        gives_up(&state, &rows, &expected(&rows), 600);
+    }
+
+    #[test]
+    fn a_walk_past_too_many_bytes_gives_up() {
+        let record = |row: Row| if row.main % 4 == 0 { named(row) } else { vec![0; 40_000] };
+        let state = Counting::holding((1..=400).map(|main| row(main, 0)), record);
+        let rows: Vec<Row> = (1..=100).map(|at| row(at * 4, 0)).collect();
+        gives_up(&state, &rows, &expected(&rows), 5);
     }
 
     #[test]
