@@ -87,7 +87,7 @@ impl Demise {
     }
 
     /// Looks after the leader whenever a stream of entries has ended, and when another member has
-    /// found it gone: a leader has no stream to a member that it has just begun to look for.
+    /// found it gone: a leader may have no stream to this one yet.
     pub(crate) async fn watch(self) {
         let mut ended = self.streams.ended();
         loop {

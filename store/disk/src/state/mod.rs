@@ -41,6 +41,16 @@ pub struct StateView<'a> {
 
 // === impl StateView ===
 
+impl StateView<'_> {
+    /// Whoever needs a view reads much, and once.
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        options.fill_cache(false);
+        options
+    }
+}
+
 impl std::fmt::Debug for StateView<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StateView").field("path", &self.state.path).finish_non_exhaustive()
@@ -238,16 +248,6 @@ fn failed(error: rocksdb::Error) -> StateError {
 }
 
 // === impl StateReader ===
-
-impl StateView<'_> {
-    /// Whoever needs a view reads much, and once.
-    fn options(&self) -> ReadOptions {
-        let mut options = ReadOptions::default();
-        options.set_snapshot(&self.snapshot);
-        options.fill_cache(false);
-        options
-    }
-}
 
 impl kijabi_machine::state::StateView for StateView<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError> {
