@@ -37,7 +37,7 @@ fn wal(criterion: &mut Criterion) {
                 let entries = (0..count).map(entry).collect();
                 let (tell, told) = mpsc::sync_channel(1);
                 let durable = Box::new(move |result| tell.send(result).expect("it is awaited"));
-                wal.append(entries, durable).expect("the log is open");
+                let _writes = wal.append(entries, durable).expect("the log is open");
                 told.recv().expect("it is called").expect("the disk takes it");
             });
             // The log would otherwise grow for as long as the bench runs.

@@ -26,8 +26,9 @@ pub(crate) struct Digests {
 
 impl Digests {
     pub(crate) fn open(state: &dyn StateReader, index: u64) -> Result<Self, StateError> {
-        let value = meta::read_i64(state, meta::DIGEST)?.unwrap_or(0).cast_unsigned();
-        Ok(Self { value, index, recent: VecDeque::from([value]) })
+        // Where nothing was applied yet there is nothing to compare: the first entry is at index 0.
+        let stored = meta::read_i64(state, meta::DIGEST)?.map(i64::cast_unsigned);
+        Ok(Self { value: stored.unwrap_or(0), index, recent: stored.into_iter().collect() })
     }
 
     /// Goes on with the entry at `index` and stores the digest in its own batch (APPLY-1).
@@ -103,6 +104,10 @@ mod tests {
     fn digests_agree_until_the_first_difference_and_never_again() {
         let state = MemoryState::default();
         let (mut a, mut b) = (Digests::open(&state, 0).unwrap(), Digests::open(&state, 0).unwrap());
+        // One that has applied nothing has nothing to say of the first entry.
+        a.extend(0, &mut batch("same"));
+        assert_eq!((a.at(0).is_some(), b.at(0)), (true, None));
+        b.extend(0, &mut batch("same"));
         for index in 1..=20 {
             a.extend(index, &mut batch("same"));
             b.extend(index, &mut batch(if index == 10 { "other" } else { "same" }));

@@ -8,6 +8,7 @@
 //! Owns: who is polled, and when the runtime has to know. Must not know: what runs. A newcomer's
 //! trap: whoever is slow in here holds up all others; what computes for long belongs elsewhere.
 
+use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -22,6 +23,12 @@ use kijabi_base::tasks::{self, Shutdown};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+thread_local! {
+    /// Futures of the crew that runs on this thread, which go on once the others have nothing to
+    /// do. `None` if none runs.
+    static LATER: RefCell<Option<Vec<Waker>>> = const { RefCell::new(None) };
+}
+
 /// How often the futures wake each other before the tasks of others get a turn.
 const ROUNDS_MAX: usize = 32;
 
@@ -35,6 +42,28 @@ pub(crate) struct Spawner(Arc<Door>);
 pub(crate) struct RunningCrew {
     spawner: Spawner,
     _stop: oneshot::Sender<()>,
+}
+
+/// Lets all others of the crew go first, and those they wake. Unlike
+/// [`tokio::task::yield_now`] it wakes no other thread.
+pub(crate) async fn later() {
+    let mut asked = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut asked, true) {
+            return Poll::Ready(());
+        }
+        LATER.with_borrow_mut(|later| match later {
+            Some(later) => later.push(context.waker().clone()),
+            None => context.waker().wake_by_ref(),
+        });
+        Poll::Pending
+    })
+    .await;
+}
+
+/// A crew runs on this thread; if it belongs to another one, that one looks after who waits.
+struct Running {
+    is_outermost: bool,
 }
 
 /// Runs futures as one task.
@@ -81,10 +110,14 @@ impl Wakes {
     /// Runs rounds until one of them was not woken again.
     fn run<T>(&self, context: &mut Context<'_>, mut round: impl FnMut() -> Poll<T>) -> Poll<T> {
         self.task.register(context.waker());
+        let running = Running::begin();
         for _ in 0..ROUNDS_MAX {
             self.state.store(RUNNING, Ordering::Release);
             if let Poll::Ready(done) = round() {
                 return Poll::Ready(done);
+            }
+            if self.state.load(Ordering::Acquire) == RUNNING {
+                running.wake_later();
             }
             let idle =
                 self.state.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
@@ -98,6 +131,36 @@ impl Wakes {
         self.state.store(IDLE, Ordering::Release);
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    fn begin() -> Self {
+        let is_outermost = LATER.with_borrow_mut(|later| {
+            let is_outermost = later.is_none();
+            later.get_or_insert_default();
+            is_outermost
+        });
+        Self { is_outermost }
+    }
+
+    /// Wakes those who wait for the others to have nothing to do, and with them the crew.
+    fn wake_later(&self) {
+        if self.is_outermost {
+            let later = LATER.with_borrow_mut(|later| later.as_mut().map(std::mem::take));
+            later.into_iter().flatten().for_each(Waker::wake);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.wake_later();
+        if self.is_outermost {
+            LATER.set(None);
+        }
     }
 }
 
@@ -261,6 +324,36 @@ mod tests {
         }
         drop(stop);
         assert!(running.await.unwrap().is_err());
+    }
+
+    /// One that lets the others go first comes after all they do, in whatever order they were added.
+    #[tokio::test]
+    async fn who_comes_later_comes_after_all_that_the_others_wake() {
+        let (crew, spawner) = Crew::new();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let (sender, mut receiver) = mpsc::channel(1);
+        let (done, all) = oneshot::channel();
+        let said = Arc::clone(&order);
+        spawner.spawn(async move {
+            later().await;
+            said.lock().push("later");
+            let _ = done.send(());
+        });
+        let said = Arc::clone(&order);
+        spawner.spawn(async move {
+            while let Some(number) = receiver.recv().await {
+                said.lock().push(number);
+            }
+        });
+        spawner.spawn(async move {
+            for number in ["first", "second"] {
+                let _ = sender.send(number).await;
+            }
+        });
+        crew.run(all).await.unwrap();
+        assert_eq!(*order.lock(), ["first", "second", "later"]);
+        // Nobody is forgotten where no crew runs.
+        later().await;
     }
 
     #[tokio::test]

@@ -62,6 +62,10 @@ impl Outcomes {
         fate
     }
 
+    pub(crate) fn is_anybody_waiting(&self) -> bool {
+        !self.0.waiting.lock().batches.is_empty()
+    }
+
     /// Nobody waits for it any more.
     pub(crate) fn forget(&self, id: u64) {
         self.0.waiting.lock().batches.remove(&id);

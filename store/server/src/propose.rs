@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kijabi_base::clock::Instant;
 use kijabi_base::limits::{
     BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, PROPOSAL_BATCHES_IN_FLIGHT_MAX, PROPOSAL_QUEUE_MAX,
 };
@@ -29,7 +28,7 @@ use crate::limits::UNRESOLVED_BATCHES_MAX;
 use crate::metrics::Metrics;
 use crate::outcomes::{Fate, Outcomes};
 use crate::peer::Route;
-use crate::peer::client::never_sent;
+use crate::peer::forward::Verdict;
 use crate::store::{Proposal, Standing};
 
 type Waiter = oneshot::Sender<Result<Outcome, Error>>;
@@ -60,8 +59,9 @@ pub(crate) struct Carrier {
 pub(crate) enum Submitted {
     /// It is certain that it was not appended.
     Refused,
-    /// It was appended; whether it counts is for the apply loop to say.
-    Appended,
+    /// It was appended, at this index if that is known; whether it counts is for the apply loop to
+    /// say.
+    Appended(Option<u64>),
     /// Nobody knows.
     Unknown,
 }
@@ -149,11 +149,11 @@ pub(crate) async fn submit_here(raft: &Raft, term: u64, batch: Payload) -> Submi
         return Submitted::Unknown;
     }
     match answer.await {
-        Ok(Ok(_)) => Submitted::Appended,
+        Ok(Ok(written)) => Submitted::Appended(Some(written.log_id.index)),
         // Raft says so only before it appends.
         Ok(Err(ClientWriteError::ForwardToLeader(_))) => Submitted::Refused,
         // Cut off here, but other logs may have it.
-        Ok(Err(_)) => Submitted::Appended,
+        Ok(Err(_)) => Submitted::Appended(None),
         Err(_stopped) => Submitted::Unknown,
     }
 }
@@ -179,7 +179,7 @@ impl Carrier {
                             continue;
                         }
                     },
-                    submitted = self.submit(at, batch.clone(), deadline) => submitted,
+                    submitted = self.submit(at, batch.clone()) => submitted,
                 };
                 if submitted == Submitted::Refused {
                     self.outcomes.forget(id);
@@ -203,8 +203,7 @@ impl Carrier {
     /// Waits before another try: as soon as there is another leader, it is worth one.
     async fn pause(&self, at: Standing) {
         let mut standing = self.standing.clone();
-        let other =
-            |now: &Standing| now.leader != 0 && (now.leader, now.term) != (at.leader, at.term);
+        let other = |now: &Standing| now.leader != 0 && !at.is_of_same_leader(now);
         let _ = tokio::time::timeout(RETRY, standing.wait_for(other)).await;
     }
 
@@ -223,30 +222,31 @@ impl Carrier {
         slot: &mut Option<OwnedSemaphorePermit>,
     ) -> Option<Answers> {
         let mut standing = self.standing.clone();
-        let same = |now: &Standing| now.leader == at.leader && now.term == at.term;
         tokio::select! {
             fate = &mut fate => return resolve(fate),
-            _ = standing.wait_for(|now| !same(now)) => {}
+            _ = standing.wait_for(|now| !at.is_of_same_leader(now)) => {}
         }
         // Whether the leader has brought it to others is open; new batches do not wait for that.
         slot.take();
         resolve(fate.await)
     }
 
-    async fn submit(&self, at: Standing, batch: Bytes, deadline: Instant) -> Submitted {
+    /// Puts a batch into the leader's log. What another member has taken is not reported: the
+    /// batch's fate shows here.
+    async fn submit(&self, at: Standing, batch: Bytes) -> Submitted {
         if at.leader == self.member_id {
             return submit_here(self.route.raft(), at.term, Payload(batch)).await;
         }
         let Some(link) = self.route.to(at.leader) else { return Submitted::Refused };
-        let left = deadline.saturating_duration_since(clock::now());
-        match link.propose(at.term, batch, left).await {
-            Ok(true) => Submitted::Appended,
-            Ok(false) => Submitted::Refused,
-            Err(status) if never_sent(&status) => Submitted::Refused,
-            Err(status) => {
-                tracing::debug!(%status, "what became of a batch is not known");
-                Submitted::Unknown
-            }
+        let Some(forwarded) = link.batches.send(at.term, batch) else { return Submitted::Refused };
+        let mut standing = self.standing.clone();
+        tokio::select! {
+            verdict = forwarded.verdict() => match verdict {
+                Verdict::Refused => Submitted::Refused,
+                Verdict::Unknown => Submitted::Unknown,
+            },
+            // Whether the leader has brought it to others is open.
+            _ = standing.wait_for(|now| !at.is_of_same_leader(now)) => Submitted::Unknown,
         }
     }
 

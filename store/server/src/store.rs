@@ -51,6 +51,13 @@ pub(crate) struct Standing {
     pub is_learner: bool,
 }
 
+impl Standing {
+    /// Whether the same member leads in the same term.
+    pub(crate) fn is_of_same_leader(&self, other: &Self) -> bool {
+        (self.leader, self.term) == (other.leader, other.term)
+    }
+}
+
 /// A change on its way to the log, and who waits for its outcome.
 pub(crate) struct Proposal {
     pub(crate) caller: Caller,

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kijabi_base::limits;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 pub use error::WalError;
 use frame::{ENTRY_PREFIX_BYTES, Record};
@@ -55,6 +55,20 @@ pub struct LogEntry {
 /// Called once a write is durable, or has failed. Runs on the writer's thread, or inside of
 /// [`Wal::append`] if the disk is quick: it must neither block nor call the log.
 pub type Callback = Box<dyn FnOnce(Result<(), WalError>) + Send>;
+
+/// Who makes entries durable that were added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Writes {
+    /// The log's own thread.
+    Thread,
+    /// The caller has done it.
+    CallerNow,
+    /// The caller, by [`Wal::write`], once it has sent them to others: that takes no time, and what
+    /// they do then goes on meanwhile. What is added before that is written by the thread, and
+    /// these with it.
+    CallerSoon,
+}
 
 /// Called after each sync with the bytes written and the time the sync took.
 pub type SyncObserver = Arc<dyn Fn(usize, Duration) + Send + Sync>;
@@ -163,7 +177,7 @@ impl Wal {
 
     /// Adds entries at the end. They are readable when this returns, and durable when `durable` is
     /// called. All of them are taken or, with an error, none.
-    pub fn append(&self, entries: Vec<LogEntry>, durable: Callback) -> Result<(), WalError> {
+    pub fn append(&self, entries: Vec<LogEntry>, durable: Callback) -> Result<Writes, WalError> {
         let mut inner = self.0.shared.lock()?;
         for entry in &entries {
             self.0.shared.check_size(entry.id.index, ENTRY_PREFIX_BYTES + entry.data.len())?;
@@ -182,15 +196,30 @@ impl Wal {
         }
         inner.jobs.push(Job { durable: Some(durable), ..job });
         inner.urgent += 1;
-        if !inner.is_to_be_written_at_once() {
-            self.0.shared.wake.notify_one();
-            return Ok(());
+        let writes = inner.who_writes();
+        match writes {
+            Writes::Thread => {
+                self.0.shared.wake.notify_one();
+            }
+            Writes::CallerNow => self.write_with(inner),
+            Writes::CallerSoon => {}
         }
+        Ok(writes)
+    }
+
+    /// Writes what [`Wal::append`] has left to the caller, unless somebody else has by now.
+    pub fn write(&self) {
+        let inner = self.0.shared.inner.lock();
+        if inner.urgent > 0 && !inner.writing && inner.failed.is_none() {
+            self.write_with(inner);
+        }
+    }
+
+    fn write_with(&self, mut inner: MutexGuard<'_, Inner>) {
         let batch = inner.take_batch();
         drop(inner);
         self.0.writer.lock().turn(batch);
         self.0.shared.end_turn();
-        Ok(())
     }
 
     /// Whether entries are sent to others once they were handed over: a sync that takes its time
@@ -328,7 +357,7 @@ impl Drop for Handle {
 // === impl Shared ===
 
 impl Shared {
-    fn lock(&self) -> Result<parking_lot::MutexGuard<'_, Inner>, WalError> {
+    fn lock(&self) -> Result<MutexGuard<'_, Inner>, WalError> {
         let inner = self.inner.lock();
         match &inner.failed {
             Some(why) => Err(WalError::Failed(Arc::clone(why))),
@@ -435,16 +464,20 @@ impl Shared {
 // === impl Inner ===
 
 impl Inner {
-    /// Whether the caller writes by itself what it has just added: nobody else does, and the disk is
-    /// so quick that telling the writer's thread would take longer.
-    fn is_to_be_written_at_once(&self) -> bool {
-        let bytes = || self.jobs.iter().map(|job| job.bytes).sum::<usize>();
-        let quick = || self.quick_syncs >= QUICK_SYNCS_MIN && bytes() <= AT_ONCE_BYTES_MAX;
+    /// The caller writes what it has just added if nobody else writes, and the disk is so quick
+    /// that telling the writer's thread would take longer.
+    fn who_writes(&self) -> Writes {
+        let bytes: usize = self.jobs.iter().map(|job| job.bytes).sum();
+        let quick = self.quick_syncs >= QUICK_SYNCS_MIN;
         // Little was asked, so there is little to do meanwhile.
-        let fair = || {
-            !self.replicates && self.fair_syncs >= QUICK_SYNCS_MIN && bytes() <= LITTLE_BYTES_MAX
-        };
-        !self.writing && self.urgent == 1 && (quick() || fair())
+        let little = bytes <= LITTLE_BYTES_MAX && (quick || self.fair_syncs >= QUICK_SYNCS_MIN);
+        match (self.writing || self.urgent > 1, self.replicates) {
+            (true, _) => Writes::Thread,
+            (false, true) if little => Writes::CallerSoon,
+            (false, false) if little => Writes::CallerNow,
+            (false, _) if quick && bytes <= AT_ONCE_BYTES_MAX => Writes::CallerNow,
+            (false, _) => Writes::Thread,
+        }
     }
 
     /// Takes what is waiting, up to a batch's size, to be written by whoever calls.

@@ -36,7 +36,7 @@ fn durably(write: impl FnOnce(Callback) -> Result<(), WalError>) -> Result<(), W
 }
 
 pub(super) fn append(wal: &Wal, entries: Vec<LogEntry>) -> Result<(), WalError> {
-    durably(|done| wal.append(entries, done))
+    durably(|done| wal.append(entries, done).map(drop))
 }
 
 pub(super) fn vote(wal: &Wal, vote: &str) -> Result<(), WalError> {
@@ -75,7 +75,7 @@ fn what_was_written_is_there_after_a_restart() {
 #[test]
 fn entries_are_readable_before_they_are_durable() {
     let wal = open(&SimVfs::default()).unwrap();
-    wal.append(vec![entry(1, 0, "a")], Box::new(|_| {})).unwrap();
+    let _writes = wal.append(vec![entry(1, 0, "a")], Box::new(|_| {})).unwrap();
     assert_eq!(all(&wal), [entry(1, 0, "a")]);
 }
 
@@ -490,16 +490,19 @@ fn within(found: &Model, allowed: &[(usize, Model)]) -> bool {
 #[test]
 fn who_writes_depends_on_the_disk_on_how_much_and_on_who_else_waits() {
     let many = QUICK_SYNCS_MIN;
-    // (quick syncs, fair syncs, replicates, bytes): whether the caller writes.
-    for (quick, fair, replicates, bytes, at_once) in [
-        (0, 0, false, 10, false),
-        (many, many, false, 10, true),
-        (many, many, true, AT_ONCE_BYTES_MAX, true),
-        (many, many, false, AT_ONCE_BYTES_MAX + 1, false),
-        (many - 1, many, false, LITTLE_BYTES_MAX, true),
-        (0, many, false, LITTLE_BYTES_MAX + 1, false),
-        (0, many, true, 10, false),
-        (0, many - 1, false, 10, false),
+    use Writes::{CallerNow as Now, CallerSoon as Soon, Thread};
+    // (quick syncs, fair syncs, replicates, bytes): who writes.
+    for (quick, fair, replicates, bytes, writes) in [
+        (0, 0, false, 10, Thread),
+        (many, many, false, 10, Now),
+        (many, many, true, AT_ONCE_BYTES_MAX, Now),
+        (many, many, false, AT_ONCE_BYTES_MAX + 1, Thread),
+        (many, many, true, LITTLE_BYTES_MAX, Soon),
+        (many - 1, many, false, LITTLE_BYTES_MAX, Now),
+        (0, many, false, LITTLE_BYTES_MAX + 1, Thread),
+        (0, many, true, 10, Soon),
+        (0, many, true, LITTLE_BYTES_MAX + 1, Thread),
+        (0, many - 1, false, 10, Thread),
     ] {
         let mut inner = Inner {
             memory: Memory::default(),
@@ -513,8 +516,48 @@ fn who_writes_depends_on_the_disk_on_how_much_and_on_who_else_waits() {
             failed: None,
         };
         let what = format!("{quick} {fair} {replicates} {bytes}");
-        assert_eq!(inner.is_to_be_written_at_once(), at_once, "{what}");
+        assert_eq!(inner.who_writes(), writes, "{what}");
         inner.writing = true;
-        assert!(!inner.is_to_be_written_at_once(), "{what}: somebody writes");
+        assert_eq!(inner.who_writes(), Thread, "{what}: somebody writes");
     }
+}
+
+/// What is left to the caller is durable once it has written it, or with what is added after it.
+#[test]
+fn what_is_left_to_the_caller_is_written_by_it_or_with_what_follows() {
+    let vfs = SimVfs::default();
+    let wal = open(&vfs).unwrap();
+    wal.set_replicates(true);
+    let (done, durable) = mpsc::channel();
+    let add = |index| {
+        let done = done.clone();
+        let durable: Callback = Box::new(move |result| done.send((index, result.is_ok())).unwrap());
+        wal.append(vec![entry(1, index, "x")], durable).unwrap()
+    };
+    // The disk is not known to be quick before there were many syncs.
+    let next = (0..100_000).find(|index| {
+        let writes = add(*index);
+        let soon = writes == Writes::CallerSoon;
+        if !soon {
+            assert_eq!(durable.recv().unwrap(), (*index, true));
+        }
+        soon
+    });
+    let next = next.expect("some syncs are quick here");
+    assert!(durable.try_recv().is_err(), "nobody has written it");
+    wal.write();
+    assert_eq!(durable.try_recv(), Ok((next, true)));
+    // Nothing is left to write.
+    wal.write();
+    let mut left = next + 1;
+    while add(left) != Writes::CallerSoon {
+        assert_eq!(durable.recv().unwrap(), (left, true));
+        left += 1;
+    }
+    assert_eq!(add(left + 1), Writes::Thread);
+    assert_eq!(durable.recv().unwrap(), (left, true));
+    assert_eq!(durable.recv().unwrap(), (left + 1, true));
+    // The end of the log writes what is left, too.
+    wal.close();
+    assert_eq!(all(&open(&vfs).unwrap()).len() as u64, left + 2);
 }

@@ -53,7 +53,7 @@ pub(crate) async fn begin_anew(
     let callback = Box::new(move |result| {
         let _ = done.send(result);
     });
-    wal.append(vec![to_disk(entry)?], callback).map_err(io::Error::other)?;
+    let _writes = wal.append(vec![to_disk(entry)?], callback).map_err(io::Error::other)?;
     durable.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
     tracing::warn!("the member begins a cluster of its own; the others must never start again");
     Ok(())

@@ -28,6 +28,7 @@ use super::types::{
 };
 use super::work::Work;
 use crate::apply_hooks::ApplyHooks;
+use crate::crew;
 
 /// A snapshot as Raft passes it on: a folder with the state as it was.
 pub(crate) type SnapshotData = Arc<Checkpoint>;
@@ -328,7 +329,13 @@ impl RaftStateMachine<TypeConfig> for Applier {
     where
         Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
+        let mut first = true;
         while let Some((entry, responder)) = entries.try_next().await? {
+            // Unless somebody waits here, what is to be said to other members goes first: that
+            // entries which came with the commit are durable, or the commit itself.
+            if std::mem::take(&mut first) && !self.0.hooks.outcomes().is_anybody_waiting() {
+                crew::later().await;
+            }
             let _applying = self.0.applying.lock().await;
             // The state may have been fetched from another member, and hold the entry already.
             let passed_over = entry.log_id.index < self.0.fetched_below.load(Ordering::Acquire);

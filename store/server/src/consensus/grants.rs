@@ -115,7 +115,8 @@ mod tests {
             kind: 0,
             data: Bytes::new(),
         };
-        wal.append(terms.iter().enumerate().map(entry).collect(), Box::new(|_| {})).unwrap();
+        let _writes =
+            wal.append(terms.iter().enumerate().map(entry).collect(), Box::new(|_| {})).unwrap();
         LogStore::new(wal)
     }
 

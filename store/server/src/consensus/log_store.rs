@@ -7,16 +7,18 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
+use std::sync::Arc;
 
 use futures::Stream;
 use kijabi_base::tasks;
-use kijabi_disk::wal::{Wal, WalError};
+use kijabi_disk::wal::{Wal, WalError, Writes};
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::types::{Entry, LogId, TypeConfig, Vote, decode, encode, from_disk, from_disk_id};
 use super::types::{to_disk, to_disk_id};
+use crate::crew;
 use crate::limits::REPLICATION_MESSAGE_BYTES;
 
 /// Bytes of entries read from the log at once when there is a choice.
@@ -26,13 +28,32 @@ const READ_BYTES_MAX: usize = REPLICATION_MESSAGE_BYTES;
 #[derive(Clone)]
 pub(crate) struct LogStore {
     wal: Wal,
+    /// The last entry that Raft has appended.
+    appended: Arc<watch::Sender<Option<u64>>>,
+    /// There is something to write once it was sent.
+    unwritten: Arc<Notify>,
 }
 
 // === impl LogStore ===
 
 impl LogStore {
     pub(crate) fn new(wal: Wal) -> Self {
-        Self { wal }
+        let appended = Arc::new(watch::Sender::new(wal.last().map(|id| id.index)));
+        Self { wal, appended, unwritten: Arc::default() }
+    }
+
+    /// Changes with what Raft appends, to tell that there is something to send.
+    pub(super) fn appended(&self) -> watch::Receiver<Option<u64>> {
+        self.appended.subscribe()
+    }
+
+    /// Writes entries in Raft's task once they were sent, if the log leaves them to it.
+    pub(super) async fn write_after_sending(self) {
+        loop {
+            self.unwritten.notified().await;
+            crew::later().await;
+            self.wal.write();
+        }
     }
 
     pub(crate) fn last_index(&self) -> Option<u64> {
@@ -169,7 +190,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let callback = Box::new(move |result: Result<(), WalError>| {
             callback.io_completed(result.map_err(to_io));
         });
-        self.wal.append(entries, callback).map_err(to_io)
+        let last = entries.last().map(|entry| entry.id.index);
+        let writes = self.wal.append(entries, callback).map_err(to_io)?;
+        self.appended.send_replace(last);
+        if writes == Writes::CallerSoon {
+            self.unwritten.notify_one();
+        }
+        Ok(())
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {

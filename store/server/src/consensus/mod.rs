@@ -5,9 +5,11 @@
 //! in `propose.rs` and in `barrier.rs`, so that another version of it is a change of these files.
 
 mod applier;
+mod awaited;
 mod grants;
 mod log_store;
 mod network;
+mod pipeline;
 mod roster;
 mod runtime;
 pub(crate) mod seed;
@@ -27,6 +29,7 @@ use openraft::{Instant as _, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
 
 pub(crate) use applier::{Applier, has_compaction};
+pub(crate) use awaited::Awaited;
 pub(crate) use grants::Grants;
 pub(crate) use log_store::LogStore;
 pub(crate) use network::Network;
@@ -69,6 +72,7 @@ pub(crate) async fn start(
     let alone = if is_new { first_members.len() == 1 } else { voters == 1 };
     let settings = settings(config, alone).validate().map_err(|e| failed(e.to_string()))?;
     let settings = Arc::new(settings);
+    crew.spawn(log.clone().write_after_sending());
     let starting = openraft::Raft::new(member_id, settings, network, log, applier);
     let raft = runtime::starting_in(crew, starting).await.map_err(|e| failed(e.to_string()))?;
     if first_members.is_empty() {

@@ -6,7 +6,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -19,13 +18,14 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
-use tokio::sync::Semaphore;
 use tonic::Status;
 
 use super::applier::SnapshotData;
+use super::awaited::{Awaited, Waiting};
 use super::grants::{Grants, Search};
+use super::log_store::LogStore;
+use super::pipeline::{ANSWER_TIMEOUT, Requests, Rhythm, Sent, Window};
 use super::types::{Peer, TypeConfig, Vote, encode};
-use crate::limits::REPLICATION_IN_FLIGHT_MAX;
 use crate::metrics::Metrics;
 use crate::peer::client::{call, never_sent};
 use crate::peer::wire::{self, Malformed};
@@ -35,9 +35,6 @@ type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotDat
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 type Appended<'s> = BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>;
 
-/// How long a follower may take to answer entries that were sent to it: its disk may be slow, but
-/// a connection on which nothing comes back is given up.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a member may take to install a snapshot it has received.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// Between two tries to reach a member that cannot be reached.
@@ -51,6 +48,8 @@ pub(crate) struct Network {
     pub(crate) peers: Peers,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) grants: Grants,
+    pub(crate) log: LogStore,
+    pub(crate) awaited: Awaited,
 }
 
 /// What a connection is for.
@@ -68,6 +67,8 @@ pub(crate) struct Connection {
     metrics: Arc<Metrics>,
     grants: Grants,
     search: Search,
+    log: LogStore,
+    waiting: Arc<Waiting>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -92,6 +93,8 @@ impl Network {
             metrics: Arc::clone(&self.metrics),
             grants: self.grants.clone(),
             search: self.grants.search(target),
+            log: self.log.clone(),
+            waiting: self.awaited.at(target),
         }
     }
 }
@@ -134,25 +137,21 @@ impl Connection {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
-        let places = Arc::new(Semaphore::new(REPLICATION_IN_FLIGHT_MAX));
-        let (taken, target) = (Arc::clone(&places), self.target);
-        let under_way = Arc::new(AtomicUsize::new(0));
-        let sent = Arc::clone(&under_way);
-        let metrics = Arc::clone(&self.metrics);
-        let requests = futures::stream::unfold((input, taken), move |(mut input, places)| {
-            let (metrics, under_way) = (Arc::clone(&metrics), Arc::clone(&sent));
-            async move {
-                places.acquire().await.ok()?.forget();
-                let request = input.next().await?;
-                under_way.fetch_add(1, Ordering::Relaxed);
-                // It was read from the log in this form, so it has it.
-                let message = wire::from_append(request).ok()?;
-                let bytes: usize = message.entries.iter().map(|entry| entry.data.len()).sum();
-                metrics.peers.sent(target, bytes);
-                Some((message, (input, places)))
-            }
+        let window = Arc::<Window>::default();
+        let requests = Requests {
+            input,
+            window: Arc::clone(&window),
+            appended: self.log.appended(),
+            waiting: Arc::clone(&self.waiting),
+            target: self.target,
+            metrics: Arc::clone(&self.metrics),
+            sent: Sent::default(),
+            rhythm: Rhythm::default(),
+        };
+        let messages = futures::stream::unfold(requests, |mut requests| async move {
+            requests.next().await.map(|message| (message, requests))
         });
-        let answers = match call(setup, self.link.log.append(requests)).await {
+        let answers = match call(setup, self.link.log.append(messages)).await {
             Ok(answers) => answers,
             Err(status) => {
                 // Raft waits between two requests, but here it was not asked for the first.
@@ -161,40 +160,19 @@ impl Connection {
             }
         };
         let this = &*self;
-        let appended = futures::stream::unfold(Some(answers), move |answers| {
-            let (places, under_way) = (Arc::clone(&places), Arc::clone(&under_way));
-            async move {
-                let mut answers = answers?;
-                let idle = || under_way.load(Ordering::Relaxed) == 0;
-                match next_answer(&mut answers, idle).await {
-                    Ok(Some(answer)) => {
-                        under_way.fetch_sub(1, Ordering::Relaxed);
-                        places.add_permits(1);
-                        let answer = wire::to_appended(answer);
-                        let answer = answer.map_err(|error| this.malformed(&error));
-                        let going_on = matches!(answer, Ok(Ok(_)));
-                        Some((answer, going_on.then_some(answers)))
-                    }
-                    Ok(None) => None,
-                    Err(status) => Some((Err(this.failed(&status)), None)),
+        let appended = futures::stream::unfold(Some((answers, window)), move |going| async move {
+            let (mut answers, window) = going?;
+            match window.next_answer(&mut answers).await {
+                Ok(Some(answer)) => {
+                    let answer = answer.map_err(|error| this.malformed(&error));
+                    let going_on = matches!(answer, Ok(Ok(_)));
+                    Some((answer, going_on.then_some((answers, window))))
                 }
+                Ok(None) => None,
+                Err(status) => Some((Err(this.failed(&status)), None)),
             }
         });
         Ok(Box::pin(appended))
-    }
-}
-
-/// The next answer; an error if there is something to answer and nothing comes for too long.
-async fn next_answer(
-    answers: &mut tonic::Streaming<pb::AppendResponse>,
-    idle: impl Fn() -> bool,
-) -> Result<Option<pb::AppendResponse>, Status> {
-    loop {
-        match tokio::time::timeout(APPEND_TIMEOUT, answers.message()).await {
-            Ok(answer) => return answer,
-            Err(_elapsed) if idle() => {}
-            Err(_elapsed) => return Err(Status::deadline_exceeded("entries are not answered")),
-        }
     }
 }
 
@@ -229,7 +207,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
                 // There is nothing to send yet. The stream is opened all the same: its end is how
                 // the other member learns that this one is gone.
                 (Purpose::Entries, Err(_elapsed)) => {
-                    return self.pipeline(input, APPEND_TIMEOUT).await;
+                    return self.pipeline(input, ANSWER_TIMEOUT).await;
                 }
             };
             let Some(first) = first else {
@@ -241,7 +219,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
                     Some(previous) => Ok(Ok(Some(previous))),
                     None => {
                         let input = futures::stream::iter([first]).chain(input);
-                        return self.pipeline(input, APPEND_TIMEOUT).await;
+                        return self.pipeline(input, ANSWER_TIMEOUT).await;
                     }
                 },
             };

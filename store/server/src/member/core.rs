@@ -44,7 +44,18 @@ impl Core {
         let (halt, peer_stop, contact) = (Shutdown::new(), Shutdown::new(), Contact::default());
         let (store, size) = run_store(&opened, &contact, shutdown, &halt, fatal);
         let Opened {
-            identity, data, wal, raft, crew, applier, hub, peers, remote, metrics, ..
+            identity,
+            data,
+            wal,
+            raft,
+            crew,
+            applier,
+            hub,
+            peers,
+            remote,
+            metrics,
+            awaited,
+            ..
         } = opened;
         let comparison = Comparison {
             store: store.clone(),
@@ -58,7 +69,7 @@ impl Core {
         let demise = Demise::new(store.route().clone(), streams.clone());
         tasks::spawn_until("demise", halt.clone(), demise.clone().watch());
         let ends = (streams, demise);
-        let with = (LogStore::new(wal.clone()), applier.clone());
+        let with = (LogStore::new(wal.clone()), applier.clone(), awaited);
         let (to, stop) = (store.clone(), peer_stop.clone());
         let counters = Arc::clone(&metrics);
         let peers = PeerPort::new(identity, with, to, contact, ends, stop, counters);

@@ -21,7 +21,7 @@ use crate::apply_hooks::ApplyHooks;
 use crate::cluster::remote::Remote;
 use crate::cluster::{force, join};
 use crate::config::{Config, ETCD_VERSION};
-use crate::consensus::{self, Applier, Grants, LogStore, Network, Raft};
+use crate::consensus::{self, Applier, Awaited, Grants, LogStore, Network, Raft};
 use crate::crew::RunningCrew;
 use crate::identity::{self, Identity};
 use crate::metrics::Metrics;
@@ -48,6 +48,8 @@ pub(super) struct Opened {
     pub(super) peers: Peers,
     pub(super) remote: Remote,
     pub(super) metrics: Arc<Metrics>,
+    /// Which commits other members wait for.
+    pub(super) awaited: Awaited,
     pub(super) started: Instant,
 }
 
@@ -93,7 +95,14 @@ pub(super) async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, C
         force::begin_anew(&wal, &applier, &config, identity.member_id).await?;
     }
     let grants = Grants::new(log.clone());
-    let network = Network { peers: peers.clone(), metrics: Arc::clone(&metrics), grants };
+    let awaited = Awaited::default();
+    let network = Network {
+        peers: peers.clone(),
+        metrics: Arc::clone(&metrics),
+        grants,
+        log: log.clone(),
+        awaited: awaited.clone(),
+    };
     let id = identity.member_id;
     let (core, to) = (crew.spawner(), applier.clone());
     let raft = consensus::start(core, &config, id, network, log, to, members).await?;
@@ -111,6 +120,7 @@ pub(super) async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, C
         peers,
         remote: Remote::new(identity.cluster_id, dial, patience),
         metrics,
+        awaited,
         started,
     };
     Ok(opened)

@@ -23,7 +23,8 @@ use tonic::{Request, Status};
 
 use super::activity::Activity;
 use super::admit::{CLUSTER_ID, SENDER, TARGET};
-use super::connect::{Addresses, Dial, Patience, channel};
+use super::connect::{self, Addresses, Dial, Patience};
+use super::forward::Forwarder;
 use super::wire;
 use crate::consensus::types::Vote;
 use crate::crew::Spawner;
@@ -44,6 +45,8 @@ pub(crate) struct Link {
     pub(crate) log: Client,
     /// For snapshots.
     pub(crate) bulk: Client,
+    /// On the first connection: batches, if that member leads.
+    pub(crate) batches: Forwarder,
 }
 
 /// All other members. Cloning shares.
@@ -130,16 +133,19 @@ impl Peers {
             Box::pin(async move { Ok(activity.counted(target, connecting.await?)) })
         });
         let raft = || Some(self.0.crew.clone());
-        let dial = |crew| channel(Arc::clone(urls), Arc::clone(&counting), self.0.patience, crew);
+        let dial =
+            |crew| connect::channel(Arc::clone(urls), Arc::clone(&counting), self.0.patience, crew);
         let client = |channel| {
             PeerClient::with_interceptor(channel, named.clone())
                 .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
         };
-        let control = dial(raft());
-        let membership = MembershipClient::new(control.clone());
+        let channel = dial(raft());
+        let membership = MembershipClient::new(channel.clone());
+        let control = client(channel);
         Link {
-            control: client(control),
+            batches: Forwarder::new(control.clone(), self.0.crew.clone()),
+            control,
             membership,
             log: client(dial(raft())),
             bulk: client(dial(None)),
@@ -173,17 +179,6 @@ pub(crate) async fn call<T>(
 // === impl Link ===
 
 impl Link {
-    pub(crate) async fn propose(
-        &self,
-        term: u64,
-        batch: bytes::Bytes,
-        limit: Duration,
-    ) -> Result<bool, Status> {
-        let mut client = self.control.clone();
-        let request = within(pb::ProposeRequest { term, batch }, limit);
-        Ok(call(limit, client.propose(request)).await?.appended)
-    }
-
     /// Who the members are, as that member knows them.
     pub(crate) async fn members(&self, limit: Duration) -> Result<MembersResponse, Status> {
         let mut client = self.membership.clone();

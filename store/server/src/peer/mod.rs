@@ -9,6 +9,8 @@ pub(crate) mod admit;
 pub(crate) mod client;
 pub(crate) mod connect;
 mod contact;
+mod entries;
+pub(crate) mod forward;
 pub(crate) mod server;
 pub(crate) mod snapshot;
 mod streams;

@@ -13,15 +13,13 @@ use futures::{Stream, StreamExt as _};
 use http::{Method, Request as HttpRequest, Response as HttpResponse};
 use hyper::body::Incoming as Body;
 use kijabi_base::tasks::Shutdown;
-use kijabi_proto::command::Batch;
 use kijabi_proto::etcdserverpb as etcd;
 use kijabi_proto::peer as pb;
 use kijabi_proto::peer::peer_server::{Peer, PeerServer};
 use kijabi_proto::peer::snapshot_part::Part;
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
-use openraft::{EntryPayload, ReadPolicy, Snapshot};
+use openraft::{ReadPolicy, Snapshot};
 use parking_lot::Mutex;
-use prost::Message as _;
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -29,17 +27,18 @@ use tower::Service as _;
 
 use super::admit::{Refusal, admit};
 use super::contact::Contact;
+use super::entries::{Entries, check_vote};
+use super::forward::Taker;
 use super::snapshot::{self, Incoming};
 use super::streams::Streams;
 use super::wire::{self, Malformed};
-use crate::consensus::types::{SnapshotMeta, Vote, decode};
-use crate::consensus::{Applier, LogStore, Payload, Raft};
+use crate::consensus::types::{SnapshotMeta, decode};
+use crate::consensus::{Applier, Awaited, LogStore, Raft};
 use crate::demise::Demise;
 use crate::error::Error;
 use crate::identity::Identity;
-use crate::limits::{FORWARDED_BATCHES_MAX, PEER_MESSAGE_BYTES_MAX};
+use crate::limits::PEER_MESSAGE_BYTES_MAX;
 use crate::metrics::Metrics;
-use crate::propose::{Submitted, submit_here};
 use crate::serve::Grpc;
 use crate::service::lease;
 use crate::status::EtcdError;
@@ -57,6 +56,7 @@ struct Inner {
     raft: Raft,
     log: LogStore,
     applier: Applier,
+    awaited: Awaited,
     store: Store,
     contact: Contact,
     streams: Streams,
@@ -66,7 +66,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     /// Members that this one does not know yet, but others do. No more than there have been.
     vouched: Mutex<BTreeSet<u64>>,
-    forwarded: Semaphore,
+    taker: Taker,
     /// One snapshot comes in at a time.
     receiving: Semaphore,
     /// One state goes out at a time to a member that has lost its own.
@@ -82,20 +82,21 @@ struct Sender(u64);
 impl PeerPort {
     pub(crate) fn new(
         identity: Identity,
-        (log, applier): (LogStore, Applier),
+        (log, applier, awaited): (LogStore, Applier, Awaited),
         store: Store,
         contact: Contact,
         (streams, demise): (Streams, Demise),
         stop: Shutdown,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (forwarded, receiving) = (Semaphore::new(FORWARDED_BATCHES_MAX), Semaphore::new(1));
         let raft = store.route().raft().clone();
+        let taker = Taker::new(raft.clone(), awaited.clone());
         Self(Arc::new(Inner {
             identity,
             raft,
             log,
             applier,
+            awaited,
             store,
             contact,
             streams,
@@ -103,8 +104,8 @@ impl PeerPort {
             stop,
             metrics,
             vouched: Mutex::default(),
-            forwarded,
-            receiving,
+            taker,
+            receiving: Semaphore::new(1),
             sending: Arc::new(Semaphore::new(1)),
         }))
     }
@@ -206,14 +207,6 @@ fn sender<T>(request: &Request<T>) -> Result<u64, Status> {
     sender.map(|sender| sender.0).ok_or_else(|| Status::internal("the sender was not checked"))
 }
 
-/// Nobody speaks for somebody else.
-fn check_vote(vote: &Vote, sender: u64) -> Result<(), Malformed> {
-    if vote.leader_id.voted_for == sender {
-        return Ok(());
-    }
-    Err(Malformed("a vote of another member"))
-}
-
 #[tonic::async_trait]
 impl Peer for PeerPort {
     type AppendStream = Pin<Box<dyn Stream<Item = Result<pb::AppendResponse, Status>> + Send>>;
@@ -223,39 +216,15 @@ impl Peer for PeerPort {
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let leader = sender(&request)?;
-        // Ends at the first message that is none; the sender notices that answers are missing.
-        let requests = request.into_inner().map(move |message| {
-            let checked = message.map_err(|error| error.to_string()).and_then(|message| {
-                let request = wire::to_append(message).map_err(|error| error.to_string())?;
-                check_vote(&request.vote, leader).map_err(|error| error.to_string())?;
-                Ok(request)
-            });
-            checked.map_err(|error| tracing::debug!(%error, "a stream of entries ended")).ok()
-        });
-        let requests = requests.take_while(|request| std::future::ready(request.is_some()));
-        let requests = requests.filter_map(std::future::ready);
+        let incoming = Entries {
+            leader,
+            contact: self.0.contact.clone(),
+            metrics: Arc::clone(&self.0.metrics),
+            open: self.0.streams.open(leader),
+        };
         let stop = self.0.stop.clone();
-        let received = Arc::clone(&self.0.metrics);
-        let requests = requests.inspect(move |request| {
-            let sizes = request.entries.iter().map(|entry| match &entry.payload {
-                EntryPayload::Normal(batch) => batch.0.len(),
-                _ => 0,
-            });
-            received.peers.received(leader, sizes.sum());
-        });
-        let requests = requests.take_until(async move { stop.wait().await });
-        let contact = self.0.contact.clone();
-        let open = self.0.streams.open(leader);
-        let answers = self.0.raft.stream_append(Box::pin(requests)).map(move |answer| {
-            let appended = answer.map_err(stopped)?;
-            if appended.is_ok() {
-                contact.heard(leader);
-            }
-            // The stream is open for as long as this closure is there.
-            let _ = &open;
-            Ok(wire::from_appended(&appended))
-        });
-        Ok(Response::new(Box::pin(answers)))
+        let requests = request.into_inner().take_until(async move { stop.wait().await });
+        Ok(Response::new(Box::pin(incoming.take(&self.0.raft, requests))))
     }
 
     async fn heartbeat(
@@ -382,33 +351,33 @@ impl Peer for PeerPort {
         Ok(Response::new(pb::SnapshotResponse { vote }))
     }
 
+    type ProposeStream = Pin<Box<dyn Stream<Item = Result<pb::ProposeResponse, Status>> + Send>>;
+
     async fn propose(
         &self,
-        request: Request<pb::ProposeRequest>,
-    ) -> Result<Response<pb::ProposeResponse>, Status> {
-        let pb::ProposeRequest { term, batch } = request.into_inner();
-        // What cannot be read back would stop every member.
-        if Batch::decode(batch.clone()).is_err() {
-            return Err(Malformed("a batch that cannot be read").into());
-        }
-        let Ok(_place) = self.0.forwarded.try_acquire() else {
-            return Ok(Response::new(pb::ProposeResponse { appended: false }));
-        };
-        let appended = match submit_here(&self.0.raft, term, Payload(batch)).await {
-            Submitted::Refused => false,
-            Submitted::Appended => true,
-            Submitted::Unknown => return Err(EtcdError::Stopped.into()),
-        };
-        Ok(Response::new(pb::ProposeResponse { appended }))
+        request: Request<Streaming<pb::ProposeRequest>>,
+    ) -> Result<Response<Self::ProposeStream>, Status> {
+        let member = sender(&request)?;
+        let raft = self.0.raft.clone();
+        let requests = request.into_inner().map(move |request| {
+            let known = is_member(&raft, member);
+            if known { request } else { Err(refused(Refusal::NotAMember)) }
+        });
+        let stop = self.0.stop.clone();
+        let answers = self.0.taker.clone().take(member, requests);
+        Ok(Response::new(Box::pin(answers.take_until(async move { stop.wait().await }))))
     }
 
     async fn read_index(
         &self,
-        _request: Request<pb::ReadIndexRequest>,
+        request: Request<pb::ReadIndexRequest>,
     ) -> Result<Response<pb::ReadIndexResponse>, Status> {
+        let reader = sender(&request)?;
         let confirmed = self.0.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
         let read = confirmed.map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok(Response::new(pb::ReadIndexResponse { index: read.read_log_id().index() }))
+        let index = read.read_log_id().index();
+        self.0.awaited.reads(reader, index);
+        Ok(Response::new(pb::ReadIndexResponse { index }))
     }
 
     async fn lease_renew(

@@ -53,6 +53,7 @@ pub(crate) fn from_append(
         previous: request.prev_log_id.as_ref().map(from_id),
         committed: request.leader_commit.as_ref().map(from_id),
         entries: entries.collect::<std::io::Result<_>>()?,
+        silent: false,
     })
 }
 
@@ -185,6 +186,7 @@ mod tests {
             previous: previous.map(id),
             committed: None,
             entries: entries.iter().map(entry).collect(),
+            silent: false,
         }
     }
 
