@@ -34,6 +34,7 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Entries that came so soon after a commit may come so soon after the next one.
 const SOON: Duration = Duration::from_millis(1);
 /// How long a commit that nobody is known to wait for may wait for them if they do not.
+// Differs from etcd: followers learn of the last of several commits that much later at most.
 const HOLD_MAX: Duration = Duration::from_millis(3);
 
 /// Requests that were sent and are not answered, in order. No more than
