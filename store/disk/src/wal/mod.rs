@@ -53,7 +53,7 @@ pub struct LogEntry {
 }
 
 /// Called once a write is durable, or has failed. Runs on the writer's thread, or inside of
-/// [`Wal::append`] if the disk is quick: it must neither block nor call the log.
+/// [`Wal::append`] or [`Wal::write`] if the disk is quick: it must neither block nor call the log.
 pub type Callback = Box<dyn FnOnce(Result<(), WalError>) + Send>;
 
 /// Who makes entries durable that were added.
@@ -176,7 +176,8 @@ impl Wal {
     }
 
     /// Adds entries at the end. They are readable when this returns, and durable when `durable` is
-    /// called. All of them are taken or, with an error, none.
+    /// called. All of them are taken or, with an error, none. If the caller is to write them soon,
+    /// it has to call [`Wal::write`].
     pub fn append(&self, entries: Vec<LogEntry>, durable: Callback) -> Result<Writes, WalError> {
         let mut inner = self.0.shared.lock()?;
         for entry in &entries {
