@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::vfs::RealVfs;
-use crate::vfs::sim::{Image, SimVfs, crash_images};
+use crate::vfs::sim::{Image, Op, SimVfs, crash_images};
 
 pub(super) const DIR: &str = "/wal";
 
@@ -90,6 +90,32 @@ fn truncated_entries_stay_away_and_their_indexes_are_used_again() {
     assert_eq!(all(&wal), expected);
     wal.close();
     assert_eq!(all(&open(&vfs).unwrap()), expected);
+}
+
+/// See [`writer`]: in tests, small batches fill room up to multiples of 1,024 bytes.
+#[test]
+fn small_writes_go_to_room_that_was_written_before_and_large_ones_do_not_double() {
+    let vfs = SimVfs::default();
+    let wal = open(&vfs).unwrap();
+    let mut ends = Vec::new();
+    for (index, bytes) in [(0, 10), (1, 10), (2, 600), (3, 10), (4, 10)] {
+        let before = vfs.op_count();
+        append(&wal, vec![entry(1, index, &"x".repeat(bytes))]).unwrap();
+        let ops = vfs.ops();
+        let end = ops[before..].iter().filter_map(|op| match op {
+            Op::Write(_, offset, bytes) => Some(offset + bytes.len() as u64),
+            _ => None,
+        });
+        ends.extend(end.max());
+    }
+    let [first, second, large, third, fourth] = ends[..] else { panic!("{ends:?}") };
+    assert_eq!(first, 1024);
+    assert!(second < 1024);
+    assert!((1024 + 1..2048).contains(&large), "as many bytes as it has");
+    assert_eq!(third, 2048);
+    assert!(fourth < 2048);
+    wal.close();
+    assert_eq!(all(&open(&vfs).unwrap()).len(), 5);
 }
 
 #[test]

@@ -12,6 +12,13 @@ use super::memory::Place;
 use super::segment::{self, HardState, Segment};
 use super::{Callback, Shared};
 
+/// Room that was reserved and never written costs a sync more than room that was: the file system
+/// has to note that it holds something now, and other files' syncs wait for that, too. So a small
+/// batch that comes to such room fills it with zeros up to the next multiple of this.
+const ZEROED_BYTES: u64 = if cfg!(test) { 1 << 10 } else { 256 << 10 };
+/// A batch of more bytes does not: it would soon be there again.
+const ZEROED_FOR_BYTES_MAX: usize = if cfg!(test) { 512 } else { 16 << 10 };
+
 /// One request to the writer, in the order of the log (WAL-2).
 #[derive(Default)]
 pub(crate) struct Job {
@@ -27,6 +34,8 @@ pub(crate) struct Writer {
     /// Oldest first, each with the greatest index it has ever held.
     segments: Vec<(Arc<Segment>, Option<u64>)>,
     offset: u64,
+    /// Where the room begins that was never written.
+    reserved: u64,
     /// Everything before this offset is durable. Frames say so: see `frame.rs`.
     durable: u64,
     /// What the written records amount to; the memory may be ahead of it.
@@ -55,7 +64,8 @@ impl Writer {
         offset: u64,
         written: HardState,
     ) -> Self {
-        Self { shared, segments, offset, durable: offset, written, buffer: Vec::new() }
+        let (reserved, durable) = (offset, offset);
+        Self { shared, segments, offset, reserved, durable, written, buffer: Vec::new() }
     }
 
     /// Writes a batch and answers those who wait for it. A write that fails ends the log.
@@ -113,18 +123,35 @@ impl Writer {
                 }
             }
         }
-        self.write(&segment)?;
+        self.write_ahead(&segment)?;
         self.sync(&segment)?;
         self.shared.placed(places);
         Ok(())
     }
 
     fn write(&mut self, segment: &Segment) -> Result<(), WalError> {
+        let end = self.offset + self.buffer.len() as u64;
+        self.write_to(segment, end)
+    }
+
+    /// Writes what is to be synced, and zeros where that makes later syncs cheaper.
+    fn write_ahead(&mut self, segment: &Segment) -> Result<(), WalError> {
+        let end = self.offset + self.buffer.len() as u64;
+        if end > self.reserved && self.buffer.len() <= ZEROED_FOR_BYTES_MAX {
+            let zeroed = end.next_multiple_of(ZEROED_BYTES).min(self.shared.options.segment_bytes);
+            self.buffer.resize((zeroed.max(end) - self.offset) as usize, 0);
+        }
+        self.write_to(segment, end)
+    }
+
+    /// Writes the buffer; what follows goes to `end`.
+    fn write_to(&mut self, segment: &Segment, end: u64) -> Result<(), WalError> {
         segment
             .file
             .write_at(self.offset, &self.buffer)
             .map_err(|error| WalError::io(&segment.path, error))?;
-        self.offset += self.buffer.len() as u64;
+        self.reserved = self.reserved.max(self.offset + self.buffer.len() as u64);
+        self.offset = end;
         Ok(())
     }
 
@@ -149,8 +176,7 @@ impl Writer {
         let (segment, offset) =
             segment::create(&**vfs, dir, old.sequence + 1, &self.written, options)?;
         self.segments.push((Arc::new(segment), None));
-        self.offset = offset;
-        self.durable = offset;
+        (self.offset, self.reserved, self.durable) = (offset, offset, offset);
         Ok(())
     }
 
