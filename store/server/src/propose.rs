@@ -241,6 +241,8 @@ impl Carrier {
         let Some(forwarded) = link.batches.send(at.term, batch) else { return Submitted::Refused };
         let mut standing = self.standing.clone();
         tokio::select! {
+            // A refusal that comes with the news of another leader is still one.
+            biased;
             verdict = forwarded.verdict() => match verdict {
                 Verdict::Refused => Submitted::Refused,
                 Verdict::Unknown => Submitted::Unknown,
