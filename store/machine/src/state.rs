@@ -97,11 +97,6 @@ pub trait StateReader: StateView + Send + Sync + 'static {
         self.scan(table, from, to, visit)
     }
 
-    /// About how many pairs a table has; 0 if nobody knows.
-    fn estimated_rows(&self, _table: Table) -> usize {
-        0
-    }
-
     /// About how many bytes the pairs from `from` on, before `to`, have; 0 if nobody knows.
     fn estimated_bytes(&self, _table: Table, _from: &[u8], _to: &[u8]) -> u64 {
         0

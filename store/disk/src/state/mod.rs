@@ -317,12 +317,6 @@ impl StateReader for State {
         self.scan_with(table, (from, to), options, visit)
     }
 
-    fn estimated_rows(&self, table: Table) -> usize {
-        let family = self.family(table);
-        let known = self.db.property_int_value_cf(family, "rocksdb.estimate-num-keys");
-        known.ok().flatten().map_or(0, |rows| rows as usize)
-    }
-
     fn estimated_bytes(&self, table: Table, from: &[u8], to: &[u8]) -> u64 {
         let range = rocksdb::Range::new(from, to);
         self.db.get_approximate_sizes_cf(self.family(table), &[range]).first().copied().unwrap_or(0)

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::error::WalError;
 use super::frame::Record;
@@ -36,9 +36,11 @@ pub(crate) fn recover(
         segments: Vec::new(),
     };
     let mut last: Option<Scanned> = None;
-    // One at a time: the log may be larger than the memory.
+    // One at a time, all in the same room: the log may be larger than the memory.
+    let mut room = BytesMut::new();
     for sequence in &sequences {
-        let Some(scanned) = segment::scan(vfs, dir, *sequence, options)? else {
+        let scanned = segment::scan(vfs, dir, *sequence, options, std::mem::take(&mut room))?;
+        let Some(scanned) = scanned else {
             let path = dir.join(segment::file_name(*sequence));
             if Some(sequence) != sequences.last() {
                 let what = "the segment is empty, but later ones exist";
@@ -54,7 +56,9 @@ pub(crate) fn recover(
             let what = "the segment ends too early: a later segment exists";
             return Err(WalError::corrupt(&earlier.segment.path, earlier.end, what));
         }
-        last = Some(replay.segment(scanned)?);
+        let mut scanned = replay.segment(scanned)?;
+        room = std::mem::take(&mut scanned.content).try_into_mut().unwrap_or_default();
+        last = Some(scanned);
         replay.memory.evict();
     }
     let Replay { mut memory, segments } = replay;

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kijabi_base::limits;
 
 use super::error::WalError;
@@ -36,6 +36,8 @@ pub(crate) struct Scanned {
     pub(crate) segment: Arc<Segment>,
     /// The frames after the header, with their offsets.
     pub(crate) frames: Vec<(u32, Frame)>,
+    /// The whole file, which the frames' data are slices of.
+    pub(crate) content: Bytes,
     /// Where the intact frames end.
     pub(crate) end: u64,
     pub(crate) sealed: bool,
@@ -86,12 +88,14 @@ pub(crate) fn create(
     Ok((Segment { sequence, path, salt, file }, bytes.len() as u64))
 }
 
-/// Reads a segment. `Ok(None)` = its creation was interrupted and nothing was ever in it.
+/// Reads a segment, into `room` if that is there. `Ok(None)` = its creation was interrupted and
+/// nothing was ever in it.
 pub(crate) fn scan(
     vfs: &dyn Vfs,
     dir: &Path,
     sequence: u64,
     options: &WalOptions,
+    mut room: BytesMut,
 ) -> Result<Option<Scanned>, WalError> {
     let path = dir.join(file_name(sequence));
     let failed = |error| WalError::io(&path, error);
@@ -104,9 +108,12 @@ pub(crate) fn scan(
         let what = format!("{size} bytes are more than a segment ever has");
         return Err(WalError::corrupt(path, bytes_max, what));
     }
-    let mut content = vec![0; size as usize];
-    file.read_at(0, &mut content).map_err(failed)?;
-    let content = Bytes::from(content);
+    if room.is_empty() {
+        room = BytesMut::zeroed(size as usize);
+    }
+    room.resize(size as usize, 0);
+    file.read_at(0, &mut room).map_err(failed)?;
+    let content = room.freeze();
     let header = frame::decode(&content, 0, None, options.frame_bytes_max);
     let Some(Frame { record: Record::Header { sequence: written, nonce }, bytes, .. }) = header
     else {
@@ -133,13 +140,13 @@ pub(crate) fn scan(
         }
     }
     let end = at.min(content.len());
-    let torn = content[end..].iter().any(|byte| *byte != 0);
+    let torn = !is_zero(&content[end..]);
     if torn && let Some(proof) = proof_of_loss(&content, end, salt, options) {
         let what = format!("a broken frame, but a later write at offset {proof} is intact");
         return Err(WalError::corrupt(path, end as u64, what));
     }
     let segment = Arc::new(Segment { sequence, path, salt, file });
-    Ok(Some(Scanned { segment, frames, end: end as u64, sealed, torn }))
+    Ok(Some(Scanned { segment, frames, content, end: end as u64, sealed, torn }))
 }
 
 /// Header and state are written at once, to this length, and are durable before anything else is
@@ -152,10 +159,15 @@ pub(crate) const VOTE_BYTES_MAX: usize = FIRST_WRITE_BYTES - 112;
 /// The beginning of the segment is not readable: nothing was ever in it, or it was damaged later.
 fn interrupted_creation(content: &Bytes, path: PathBuf) -> Result<Option<Scanned>, WalError> {
     let rest = content.get(FIRST_WRITE_BYTES..).unwrap_or_default();
-    if rest.iter().any(|byte| *byte != 0) {
+    if !is_zero(rest) {
         return Err(WalError::corrupt(path, 0, "the beginning of the segment is damaged"));
     }
     Ok(None)
+}
+
+/// Whether there are only zeros. Many at a time: there are millions.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
 }
 
 /// The offset of an intact frame that was written after the place `broken` had become durable.

@@ -1,20 +1,27 @@
 //! Building the index from the rows of the state, when a member starts.
 //!
 //! Owns: gathering the changes of each key, which come in the order of their revisions. Must not
-//! know: where the rows come from. A newcomer's trap: looking for a key in a tree of a million is
-//! many misses of the cache; so keys are found by a hash here, and sorted once at the end.
+//! know: where the rows come from. A newcomer's trap: looking for a key among a million is many
+//! misses of the cache; so nothing is looked for here. A few rows at a time are sorted by their
+//! keys, and those lists are joined once, at the end.
 
-use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
+use std::collections::HashMap;
+use std::vec;
 
 use super::entry::{Entry, Stored};
 use super::index::Index;
 use super::row::Row;
 use super::tree::Tree;
 
-/// There may be many revisions of few keys.
-const ROOM_KEYS_MAX: usize = 1 << 20;
+/// Rows that are sorted at once: what they take fits into the cache of a processor. In unit tests
+/// few, so that there are many lists.
+const LIST_ROWS_MAX: usize = if cfg!(test) { 7 } else { 1 << 16 };
+/// Bytes of keys after which a list ends, too.
+const LIST_KEY_BYTES_MAX: usize = 16 << 20;
+/// Of so many keys in a list, one is looked at to cut the whole in ranges.
+const SAMPLED_KEYS: usize = if cfg!(test) { 2 } else { 1 << 10 };
+/// Fewer of those are not worth a range of their own.
+const SAMPLE_MIN: usize = if cfg!(test) { 4 } else { 16 };
 
 /// What is known of a row.
 pub(super) struct Change<'a> {
@@ -27,108 +34,127 @@ pub(super) struct Change<'a> {
     pub(super) lease: i64,
 }
 
-/// Some rows, gathered by their keys.
+/// Rows on their way into lists.
 #[derive(Default)]
 pub(super) struct Loading {
-    entries: Vec<Entry>,
-    hasher: RandomState,
-    /// Where a key is, by its hash.
-    places: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
-    /// Keys whose hash is another key's, too.
-    others: BTreeMap<Box<[u8]>, usize>,
-    /// Leases by the places of the keys that hold them now.
-    leases: HashMap<usize, i64>,
-    bytes: u64,
+    rows: Vec<Gathered>,
+    /// The keys of these rows, one after the other.
+    keys: Vec<u8>,
+    /// The leases that rows attach, by their places.
+    leases: HashMap<u32, i64>,
+    /// Room for sorting.
+    order: Vec<(u128, u32)>,
+    loaded: Loaded,
+}
+
+/// A row that is not in a list yet.
+struct Gathered {
+    key_at: u32,
+    key_bytes: u32,
+    stored: Stored,
+    created: i64,
+    version: i64,
 }
 
 /// The same in the order of the keys.
 #[derive(Default)]
 pub(super) struct Loaded {
     /// The rows of each list come after those of the lists before it.
-    lists: Vec<Vec<Entry>>,
-    leases: BTreeMap<Box<[u8]>, i64>,
+    lists: Vec<List>,
     bytes: u64,
 }
 
-/// A hash is not hashed again.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // Only numbers are written.
-        for byte in bytes {
-            self.0 = self.0 << 8 | u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
+/// Some keys in their order, with some of their rows.
+struct List {
+    entries: Vec<Entry>,
+    /// The leases that keys hold after the last of these rows, by their places.
+    leases: HashMap<u32, i64>,
 }
 
 // === impl Loading ===
 
 impl Loading {
-    /// With room for so many keys, if they are not too many to be sure of.
-    pub(super) fn with_room(keys: usize) -> Self {
-        let keys = keys.min(ROOM_KEYS_MAX);
-        Self {
-            entries: Vec::with_capacity(keys),
-            places: HashMap::with_capacity_and_hasher(keys, BuildHasherDefault::default()),
-            ..Self::default()
-        }
-    }
-
     /// Records a change, in the order of the rows, as [`Index::record`] does.
     pub(super) fn record(&mut self, change: &Change<'_>) {
         let Change { key, row, record_bytes, created, version, lease } = *change;
         let stored = Stored::new(row, record_bytes);
-        self.bytes += stored.bytes();
-        let hash = self.hasher.hash_one(key);
-        let place = match self.place(key, hash) {
-            Some(place) => {
-                self.entries[place].push(stored, created, version);
-                place
-            }
-            None => {
-                let place = self.entries.len();
-                self.remember(key, hash, place);
-                self.entries.push(Entry::new(key, stored, created, version));
-                place
-            }
-        };
+        self.loaded.bytes += stored.bytes();
         if lease != 0 {
-            self.leases.insert(place, lease);
-        } else if !self.leases.is_empty() {
-            self.leases.remove(&place);
+            self.leases.insert(self.rows.len() as u32, lease);
+        }
+        let (key_at, key_bytes) = (self.keys.len() as u32, key.len() as u32);
+        self.rows.push(Gathered { key_at, key_bytes, stored, created, version });
+        self.keys.extend_from_slice(key);
+        if self.rows.len() >= LIST_ROWS_MAX || self.keys.len() >= LIST_KEY_BYTES_MAX {
+            self.end_list();
         }
     }
 
-    fn place(&self, key: &[u8], hash: u64) -> Option<usize> {
-        let place = *self.places.get(&hash)?;
-        let same = self.entries.get(place).is_some_and(|entry| *entry.key == *key);
-        if same { Some(place) } else { self.others.get(key).copied() }
+    /// Everything recorded since the last time, sorted.
+    pub(super) fn finish(&mut self) -> Loaded {
+        self.end_list();
+        std::mem::take(&mut self.loaded)
     }
 
-    fn remember(&mut self, key: &[u8], hash: u64, place: usize) {
-        match self.places.entry(hash) {
-            Slot::Vacant(slot) => _ = slot.insert(place),
-            Slot::Occupied(_) => _ = self.others.insert(key.into(), place),
+    fn end_list(&mut self) {
+        if self.rows.is_empty() {
+            return;
         }
+        let (rows, keys) = (&self.rows, &self.keys);
+        let key = |row: &Gathered| &keys[row.key_at as usize..][..row.key_bytes as usize];
+        let common = common_prefix(rows.iter().map(key));
+        // What tells most keys apart stands beside each other, so that sorting rarely looks at a
+        // key.
+        let heads = (0_u32..).zip(rows).map(|(at, row)| (head(&key(row)[common..]), at));
+        self.order.clear();
+        self.order.extend(heads);
+        self.order.sort_unstable_by(|(a, a_at), (b, b_at)| {
+            let key = |at: &u32| (key(&rows[*at as usize]), *at);
+            a.cmp(b).then_with(|| key(a_at).cmp(&key(b_at)))
+        });
+        let mut list = List { entries: Vec::new(), leases: HashMap::new() };
+        for (_, at) in &self.order {
+            let row = &rows[*at as usize];
+            let (key, &Gathered { stored, created, version, .. }) = (key(row), row);
+            match list.entries.last_mut() {
+                Some(entry) if *entry.key == *key => entry.push(stored, created, version),
+                _ => list.entries.push(Entry::new(key, stored, created, version)),
+            }
+            if !self.leases.is_empty() {
+                list.set_lease(self.leases.get(at).copied());
+            }
+        }
+        list.entries.shrink_to_fit();
+        self.loaded.lists.push(list);
+        self.rows.clear();
+        self.keys.clear();
+        self.leases.clear();
+    }
+}
+
+// === impl List ===
+
+impl List {
+    /// Notes the lease of the last key.
+    fn set_lease(&mut self, lease: Option<i64>) {
+        let at = (self.entries.len() - 1) as u32;
+        match lease {
+            Some(lease) => self.leases.insert(at, lease),
+            None => self.leases.remove(&at),
+        };
     }
 
-    /// Everything recorded, sorted.
-    pub(super) fn finish(self) -> Loaded {
-        let Self { entries, places, leases, bytes, .. } = self;
-        drop(places);
-        let key = |(place, lease): (usize, i64)| (entries[place].key.clone(), lease);
-        let leases = leases.into_iter().map(key).collect();
-        Loaded { lists: vec![sorted(entries)], leases, bytes }
+    /// Takes the keys from `first` on away.
+    fn split_off(&mut self, first: &[u8]) -> Self {
+        let at = self.entries.partition_point(|entry| *entry.key < *first);
+        let entries = self.entries.split_off(at);
+        let later = self.leases.extract_if(|place, _| *place as usize >= at);
+        let leases = later.map(|(place, lease)| (place - at as u32, lease)).collect();
+        Self { entries, leases }
+    }
+
+    fn ends(&self) -> impl Iterator<Item = &[u8]> {
+        [self.entries.first(), self.entries.last()].into_iter().flatten().map(|entry| &*entry.key)
     }
 }
 
@@ -136,75 +162,120 @@ impl Loading {
 
 impl Loaded {
     /// Adds what was loaded of the rows after these.
-    pub(super) fn append(mut self, later: Self) -> Self {
-        if !self.leases.is_empty() {
-            let is_in = |list: &Vec<Entry>, key: &[u8]| {
-                list.binary_search_by(|entry| entry.key[..].cmp(key)).is_ok()
-            };
-            self.leases.retain(|key, _| !later.lists.iter().any(|list| is_in(list, key)));
-        }
-        self.leases.extend(later.leases);
+    pub(super) fn append(&mut self, later: Self) {
         self.lists.extend(later.lists);
         self.bytes += later.bytes;
-        self
     }
 
-    /// The index, and which keys hold a lease now.
-    pub(super) fn finish(self) -> (Index, impl Iterator<Item = (Box<[u8]>, i64)>) {
-        (Index::of(Tree::build(merged(self.lists)), self.bytes), self.leases.into_iter())
+    /// The same in ranges of keys, in their order, of about as many keys as each other: no more
+    /// than `ranges_max`, and only one if there are few.
+    pub(super) fn by_ranges(mut self, ranges_max: usize) -> Vec<Self> {
+        // A few keys of each list tell about how all of them lie.
+        let sampled = |list: &List| {
+            list.entries.iter().step_by(SAMPLED_KEYS).map(|entry| entry.key.clone()).collect()
+        };
+        let mut sample: Vec<Box<[u8]>> = self.lists.iter().flat_map::<Vec<_>, _>(sampled).collect();
+        sample.sort_unstable();
+        let ranges_max = ranges_max.min(sample.len() / SAMPLE_MIN);
+        let mut ranges = Vec::new();
+        for range in (1..ranges_max).rev() {
+            let first = &sample[sample.len() * range / ranges_max];
+            let lists = self.lists.iter_mut().map(|list| list.split_off(first)).collect();
+            ranges.push(Self { lists, bytes: 0 });
+        }
+        ranges.push(self);
+        ranges.reverse();
+        ranges
+    }
+
+    /// The keys in their order, each with all of its rows, and which of them hold a lease now.
+    pub(super) fn join(self) -> Piece {
+        let mut joined = Joined::of(self.lists);
+        let tree = Tree::build(&mut joined);
+        Piece { tree, leases: joined.leases, bytes: self.bytes }
     }
 }
 
-/// Joins sorted lists; what a list has of a key happened after what those before it have of it.
-/// One by one: the whole would be as large as the index itself.
-fn merged(lists: Vec<Vec<Entry>>) -> impl Iterator<Item = Entry> {
-    let mut lists: Vec<_> = lists.into_iter().map(|list| list.into_iter().peekable()).collect();
-    std::iter::from_fn(move || {
-        let heads = lists.iter_mut().enumerate();
-        let heads = heads.filter_map(|(at, list)| Some((&*list.peek()?.key, at)));
-        // Of equal ones the first.
-        let (_, first) = heads.min()?;
-        let (begun, later) = lists.split_at_mut(first + 1);
-        let mut entry = begun.last_mut()?.next()?;
-        for list in later {
-            if let Some(more) = list.next_if(|more| more.key == entry.key) {
-                entry.append(more);
-            }
+/// The keys of one range.
+pub(super) struct Piece {
+    tree: Tree,
+    leases: Leases,
+    bytes: u64,
+}
+
+/// Which keys hold which leases.
+pub(super) type Leases = Vec<(Box<[u8]>, i64)>;
+
+impl Piece {
+    /// Puts ranges together, which must come in their order.
+    pub(super) fn index(pieces: Vec<Self>) -> (Index, Leases) {
+        let bytes = pieces.iter().map(|piece| piece.bytes).sum();
+        let (trees, leases): (Vec<Tree>, Vec<Leases>) =
+            pieces.into_iter().map(|piece| (piece.tree, piece.leases)).unzip();
+        (Index::of(Tree::of(trees), bytes), leases.concat())
+    }
+}
+
+/// The keys of all lists in their order, one by one: the whole would be as large as the index.
+struct Joined {
+    /// For each key of each list, in the order of the keys and then of the lists: its head, the
+    /// list that has it, and its place there.
+    order: vec::IntoIter<(u128, u32, u32)>,
+    lists: Vec<(vec::IntoIter<Entry>, HashMap<u32, i64>)>,
+    /// The keys so far that hold a lease.
+    leases: Leases,
+}
+
+// === impl Joined ===
+
+impl Joined {
+    fn of(lists: Vec<List>) -> Self {
+        // The keys of a sorted list begin with what its first and its last one begin with.
+        let common = common_prefix(lists.iter().flat_map(List::ends));
+        let keys = lists.iter().map(|list| list.entries.len()).sum();
+        let mut order: Vec<(u128, u32, u32)> = Vec::with_capacity(keys);
+        for (from, list) in (0_u32..).zip(&lists) {
+            let entries = (0_u32..).zip(&list.entries);
+            order.extend(entries.map(|(at, entry)| (head(&entry.key[common..]), from, at)));
+        }
+        // It is a few sorted runs, which this sort joins.
+        order.sort_by(|(a, a_from, a_at), (b, b_from, b_at)| {
+            let key = |from: u32, at: u32| &lists[from as usize].entries[at as usize].key;
+            let keys = || key(*a_from, *a_at).cmp(key(*b_from, *b_at));
+            a.cmp(b).then_with(keys).then(a_from.cmp(b_from))
+        });
+        let lists = lists.into_iter().map(|list| (list.entries.into_iter(), list.leases));
+        Self { order: order.into_iter(), lists: lists.collect(), leases: Vec::new() }
+    }
+}
+
+impl Iterator for Joined {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        let (head, mut from, mut at) = self.order.next()?;
+        let mut entry = self.lists[from as usize].0.next()?;
+        while let Some((next_head, next, next_at)) = self.order.as_slice().first().copied()
+            && next_head == head
+            && let Some(more) = self.lists[next as usize].0.as_slice().first()
+            && more.key == entry.key
+        {
+            (from, at) = (next, next_at);
+            entry.append(self.lists[from as usize].0.next()?);
+            self.order.next();
+        }
+        if let Some(lease) = self.lists[from as usize].1.get(&at) {
+            self.leases.push((entry.key.clone(), *lease));
         }
         Some(entry)
-    })
-}
-
-/// Puts entries into the order of their keys.
-fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
-    let common = common_prefix(&entries);
-    // What tells most keys apart stands beside each other, so that sorting rarely looks at a key.
-    let mut order: Vec<(u128, u32)> =
-        (0_u32..).zip(&entries).map(|(at, entry)| (head(&entry.key[common..]), at)).collect();
-    order.sort_unstable_by(|(a, a_at), (b, b_at)| {
-        let key = |at: u32| &entries[at as usize].key;
-        a.cmp(b).then_with(|| key(*a_at).cmp(key(*b_at)))
-    });
-    // In place, one cycle of the permutation after the other.
-    for begin in 0..order.len() {
-        let mut at = begin;
-        loop {
-            let from = std::mem::replace(&mut order[at].1, at as u32) as usize;
-            if from == begin || from == at {
-                break;
-            }
-            entries.swap(at, from);
-            at = from;
-        }
     }
-    entries
 }
 
 /// The length of what all keys begin with.
-fn common_prefix(entries: &[Entry]) -> usize {
-    let Some((first, rest)) = entries.split_first() else { return 0 };
-    rest.iter().fold(first.key.len(), |common, entry| {
-        let pairs = first.key[..common].iter().zip(&*entry.key);
+fn common_prefix<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> usize {
+    let Some(first) = keys.next() else { return 0 };
+    keys.fold(first.len(), |common, key| {
+        let pairs = first[..common].iter().zip(key);
         pairs.take_while(|(a, b)| a == b).count()
     })
 }
@@ -219,6 +290,8 @@ fn head(key: &[u8]) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::super::key_range::KeyRange;
@@ -233,7 +306,8 @@ mod tests {
             changes in proptest::collection::vec((proptest::collection::vec(0..3_u8, 0..20), any::<bool>()), 0..200),
         ) {
             let mut recorded = Index::default();
-            let mut parts = [Loading::default(), Loading::default(), Loading::default()];
+            let mut loading = Loading::default();
+            let mut loaded = Loaded::default();
             let mut leases = BTreeMap::new();
             for (at, (key, tombstone)) in changes.iter().enumerate() {
                 let row = Row { main: at as i64 + 2, sub: 0, tombstone: *tombstone };
@@ -241,13 +315,17 @@ mod tests {
                 recorded.record(key, row, at, row.main, 1);
                 let change =
                     Change { key, row, record_bytes: at, created: row.main, version: 1, lease };
-                parts[at * 3 / changes.len()].record(&change);
+                loading.record(&change);
+                if (at * 3 / changes.len()) != (at + 1) * 3 / changes.len() {
+                    // The end of a part.
+                    loaded.append(loading.finish());
+                }
                 leases.insert(key.clone().into_boxed_slice(), lease);
             }
-            let all = parts.into_iter().map(Loading::finish).reduce(Loaded::append).unwrap();
-            let (loaded, attached) = all.finish();
+            let pieces = loaded.by_ranges(3).into_iter().map(Loaded::join).collect();
+            let (loaded, attached) = Piece::index(pieces);
             leases.retain(|_, lease| *lease != 0);
-            prop_assert_eq!(attached.collect::<BTreeMap<_, _>>(), leases);
+            prop_assert_eq!(attached.into_iter().collect::<BTreeMap<_, _>>(), leases);
             prop_assert_eq!((loaded.len(), loaded.bytes()), (recorded.len(), recorded.bytes()));
             for revision in 1..changes.len() as i64 + 3 {
                 let all = || KeyRange::of(b"", &[0]);

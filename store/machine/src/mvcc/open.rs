@@ -1,48 +1,92 @@
 //! Reading the rows of the state when a member starts, several parts of them at once.
 //!
-//! Owns: which thread reads which revisions. Must not know: how an index is built. A newcomer's
+//! Owns: which thread reads which revisions, and which joins which keys. Must not know: how an index is built. A newcomer's
 //! trap: a part knows nothing of the others, so nothing may depend on what happened before it.
 
 use std::num::NonZero;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use prost::encoding::decode_varint;
 
-use super::load::{Change, Loaded, Loading};
+use super::index::Index;
+use super::load::{Change, Leases, Loaded, Loading, Piece};
 use super::row::Row;
 use crate::state::{StateError, StateReader, Table};
 
 /// More threads would read the same disk.
-const PARTS_MAX: usize = 8;
-/// Fewer revisions are not worth another thread; each may have thousands of rows.
+const THREADS_MAX: usize = 8;
+/// Parts for each thread: they take as long as each other only about.
+const PARTS_PER_THREAD: i64 = 4;
+/// Fewer revisions are not worth another part; each may have thousands of rows.
 const PART_REVISIONS_MIN: i64 = 100;
 
-/// All rows of the state, whose last revision is about `last`; and the last one there is.
-pub(super) fn load(state: &dyn StateReader, last: i64) -> Result<(Loaded, i64), StateError> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get).min(PARTS_MAX) as i64;
-    let parts = cores.min(last / PART_REVISIONS_MIN).max(1);
+/// The index of a state.
+pub(super) struct Opened {
+    pub(super) index: Index,
+    /// Which keys hold a lease now.
+    pub(super) leases: Leases,
+    /// The last revision there is; 0 if there is none.
+    pub(super) newest: i64,
+}
+
+/// What a part was found to have, and its last revision.
+type Part = (Loaded, i64);
+
+/// Builds the index from all rows of the state, whose last revision is about `last`.
+pub(super) fn open(state: &dyn StateReader, last: i64) -> Result<Opened, StateError> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
+    let (loaded, newest) = load(state, last, threads)?;
+    let join = |range: Loaded| move || range.join();
+    let pieces = at_once(loaded.by_ranges(threads).into_iter().map(join))?;
+    let (index, leases) = Piece::index(pieces);
+    Ok(Opened { index, leases, newest })
+}
+
+/// Reads all rows.
+fn load(state: &dyn StateReader, last: i64, threads: usize) -> Result<Part, StateError> {
+    let parts = (threads as i64 * PARTS_PER_THREAD).min(last / PART_REVISIONS_MIN).max(1);
     let bytes_before = |revision: i64| {
         let (from, to) = (Row::first_key_of(0), Row::first_key_of(revision));
         state.estimated_bytes(Table::Key, &from, &to)
     };
     let begins = begins(last, parts, bytes_before);
-    let room = state.estimated_rows(Table::Key) / usize::try_from(parts).unwrap_or(1);
-    thread::scope(|scope| {
-        let start = |(part, &begin): (usize, &i64)| {
+    let next = AtomicUsize::new(0);
+    // One after the other, whoever is free.
+    let read = || {
+        let (mut loading, mut loaded) = (Loading::default(), Vec::new());
+        loop {
+            let part = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&begin) = begins.get(part) else { return Ok(loaded) };
             let end = begins.get(part + 1).copied();
-            let read = move || load_part(state, begin, end, Loading::with_room(room));
-            let started = thread::Builder::new().name("load".into()).spawn_scoped(scope, read);
+            loaded.push((part, load_part(state, begin, end, &mut loading)?));
+        }
+    };
+    let loaded = at_once((0..threads.min(begins.len())).map(|_| read))?;
+    let loaded: Vec<Vec<(usize, Part)>> = loaded.into_iter().collect::<Result<_, StateError>>()?;
+    let mut parts: Vec<(usize, Part)> = loaded.into_iter().flatten().collect();
+    parts.sort_unstable_by_key(|(part, _)| *part);
+    let (mut all, mut newest) = (Loaded::default(), 0);
+    for (_, (part, last)) in parts {
+        all.append(part);
+        newest = newest.max(last);
+    }
+    Ok((all, newest))
+}
+
+/// Runs each on a thread of its own.
+fn at_once<T: Send>(
+    jobs: impl Iterator<Item = impl FnOnce() -> T + Send>,
+) -> Result<Vec<T>, StateError> {
+    thread::scope(|scope| {
+        let start = |job| {
+            let started = thread::Builder::new().name("load".into()).spawn_scoped(scope, job);
             started.map_err(|error| StateError(format!("no thread to read the state: {error}")))
         };
-        let threads: Vec<_> = begins.iter().enumerate().map(start).collect::<Result<_, _>>()?;
-        let (mut all, mut newest) = (Loaded::default(), 0);
-        for thread in threads {
-            let panicked = |_| Err(StateError("a thread that reads the state panicked".into()));
-            let (part, last) = thread.join().unwrap_or_else(panicked)?;
-            (all, newest) = (all.append(part), newest.max(last));
-        }
-        Ok((all, newest))
+        let threads: Vec<_> = jobs.map(start).collect::<Result<_, _>>()?;
+        let panicked = |_| StateError("a thread that reads the state panicked".into());
+        threads.into_iter().map(|thread| thread.join().map_err(panicked)).collect()
     })
 }
 
@@ -81,8 +125,8 @@ fn load_part(
     state: &dyn StateReader,
     from: i64,
     to: Option<i64>,
-    mut loading: Loading,
-) -> Result<(Loaded, i64), StateError> {
+    loading: &mut Loading,
+) -> Result<Part, StateError> {
     let (mut newest, mut failed) = (0, None);
     let (from, to) = (Row::first_key_of(from), to.map(Row::first_key_of));
     state.scan_once(Table::Key, &from, to.as_deref(), &mut |key, record| {

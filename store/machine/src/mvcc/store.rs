@@ -16,7 +16,7 @@ use super::compact::Compaction;
 use super::fetch::visit_records;
 use super::index::{Current, Index};
 use super::key_range::KeyRange;
-use super::open;
+use super::open::{self, Opened};
 use super::row::Row;
 use crate::meta;
 use crate::state::{StateError, StateReader, StateView, Table};
@@ -84,8 +84,7 @@ impl Mvcc {
     ) -> Result<Self, StateError> {
         let compaction = Compaction::open(&*state)?;
         let stored = meta::read_i64(&*state, meta::REVISION)?.unwrap_or(1);
-        let (loaded, newest) = open::load(&*state, stored)?;
-        let (index, leases) = loaded.finish();
+        let Opened { index, leases, newest } = open::open(&*state, stored)?;
         for (key, lease) in leases {
             leased(&key, lease);
         }

@@ -113,6 +113,12 @@ impl Tree {
         Self { branches, keys }
     }
 
+    /// One tree of several, whose keys come one after the other.
+    pub(super) fn of(trees: Vec<Self>) -> Self {
+        let keys = trees.iter().map(Self::len).sum();
+        Self { branches: trees.into_iter().flat_map(|tree| tree.branches).collect(), keys }
+    }
+
     /// How many keys there are, dead ones included.
     pub(super) fn len(&self) -> usize {
         self.keys

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use kijabi_base::clock::{self, Instant};
 use kijabi_disk::lock::{DataDir, check_private};
 use kijabi_disk::snapshot::StateHome;
+use kijabi_disk::state::State;
 use kijabi_disk::vfs::RealVfs;
 use kijabi_disk::wal::{Wal, WalError, WalOptions};
 use kijabi_machine::{Machine, Settings};
@@ -74,9 +76,8 @@ pub(super) async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, C
     let activity = Activity::new(Arc::clone(&metrics));
     let crew = RunningCrew::start("raft");
     let peers = Peers::new(identity, Arc::clone(&dial), patience, activity, crew.spawner().clone());
-    let wal = open_wal(&wal_dir, &metrics)?;
     let (state, settings, started) = (Arc::new(state), Settings::default(), clock::now());
-    let machine = Machine::open(Arc::clone(&state) as _, settings)?;
+    let (wal, machine) = read(&wal_dir, &metrics, &state, settings)?;
     if machine.is_member_removed(identity.member_id) {
         return Err(Cause::Removed);
     }
@@ -134,6 +135,22 @@ fn peer_tls(config: &Config) -> Result<Option<Arc<ClientTls>>, Cause> {
     let hosts = hosts(&config.listen_peer_urls.iter().collect::<Vec<_>>());
     let tls = ClientTls::new(&config.peer_tls, &config.tls, &config.data_dir, &hosts);
     Ok(Some(Arc::new(tls.map_err(PortError::Tls)?)))
+}
+
+/// Opens the log and the machine, both at once: each reads all it has.
+fn read(
+    wal_dir: &Path,
+    metrics: &Arc<Metrics>,
+    state: &Arc<State>,
+    settings: Settings,
+) -> Result<(Wal, Machine), Cause> {
+    thread::scope(|scope| {
+        let open = || open_wal(wal_dir, metrics);
+        let log = thread::Builder::new().name("read-log".into()).spawn_scoped(scope, open)?;
+        let machine = Machine::open(Arc::clone(state) as _, settings);
+        let wal = log.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((wal?, machine?))
+    })
 }
 
 fn open_wal(dir: &Path, metrics: &Arc<Metrics>) -> Result<Wal, WalError> {
