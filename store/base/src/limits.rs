@@ -105,6 +105,8 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 pub const DIGESTS_KEPT: usize = 16_384;
 /// RocksDB's block cache in bytes.
 pub const STATE_BLOCK_CACHE_BYTES: usize = 64 << 20;
+/// Records of keys of so many bytes and more are kept apart from what has to be read at a start.
+pub const STATE_LARGE_RECORD_BYTES: usize = 4 << 10;
 /// RocksDB's memtables in bytes, all tables together.
 pub const STATE_WRITE_BUFFER_BYTES: usize = 8 << 20;
 /// Connections open on the client listeners at once.

@@ -27,7 +27,10 @@ pub use auth::{Auth, AuthError, AuthEvent, Caller, PasswordHash, auth_rows};
 pub use error::Error;
 pub use id::LeaseId;
 pub use machine::{Machine, Settings};
-pub use mvcc::{History, HistoryLimit, KeyRange, PreviousPlan, RangePlan, Row, read_history};
+pub use mvcc::{
+    History, HistoryLimit, KeyRange, PreviousPlan, RangePlan, Row, is_record_head, read_history,
+    record_head,
+};
 pub use outcome::{Applied, CompactStep, Outcome, RevisionEvents};
 pub use quota::quota_cost;
 pub use txn::{TxnPlan, is_read_only, needs_read_barrier};

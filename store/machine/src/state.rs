@@ -26,7 +26,7 @@ impl Table {
     pub const ALL: [Self; 4] = [Self::Key, Self::Meta, Self::Lease, Self::Cluster];
 
     /// The column family's name on disk.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Key => "key",
             Self::Meta => "meta",
@@ -86,19 +86,21 @@ pub trait StateReader: StateView + Send + Sync + 'static {
     /// Reads on one consistent view: what is removed meanwhile can still be read.
     fn with_view(&self, read: &mut dyn FnMut(&dyn StateView));
 
-    /// The same as [`StateView::scan`] for pairs that nobody is going to read soon again.
-    fn scan_once(
+    /// The same as [`StateView::scan`] of the keys' rows when nobody is going to read them soon
+    /// again, and nobody wants to know their values: some have only a head
+    /// ([`crate::record_head`]).
+    fn scan_heads(
         &self,
-        table: Table,
         from: &[u8],
         to: Option<&[u8]>,
         visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
-        self.scan(table, from, to, visit)
+        self.scan(Table::Key, from, to, visit)
     }
 
-    /// About how many bytes the pairs from `from` on, before `to`, have; 0 if nobody knows.
-    fn estimated_bytes(&self, _table: Table, _from: &[u8], _to: &[u8]) -> u64 {
+    /// About how many bytes [`StateReader::scan_heads`] reads from `from` on, before `to`; 0 if
+    /// nobody knows.
+    fn estimated_bytes(&self, _from: &[u8], _to: &[u8]) -> u64 {
         0
     }
 }

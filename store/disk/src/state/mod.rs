@@ -4,14 +4,18 @@
 //! trap: a written batch is visible at once but durable only after a flush, all tables together,
 //! so what a crash leaves is the state at some earlier applied index, whole (APPLY-1).
 
+mod large;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use kijabi_base::limits;
 use kijabi_machine::state::{
     StateBatch, StateError, StateOp, StateReader, StateView as _, Table, VisitPair,
 };
+use large::{Again, Scan};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
     DBCompressionType, Env, Options, ReadOptions, WriteBatch, WriteOptions,
@@ -20,14 +24,13 @@ use rocksdb::{
 /// Bytes of a file that have not begun their way to the disk.
 const SYNC_BYTES: u64 = 1 << 20;
 
-/// Bytes that a scan of very many rows reads at once.
-const READAHEAD_BYTES: usize = 1 << 20;
-
 /// The state of one member. Readers and the one writer share it.
 pub struct State {
     db: DB,
     path: PathBuf,
     cache: Cache,
+    /// Whether there are, or may be, large records apart from their heads.
+    has_large: AtomicBool,
 }
 
 /// What [`State::scan_all`] calls with each table, key and value.
@@ -81,11 +84,14 @@ impl State {
         let mut env = Env::new().map_err(failed)?;
         env.lower_thread_pool_cpu_priority();
         options.set_env(&env);
-        let families = Table::ALL
-            .iter()
-            .map(|table| ColumnFamilyDescriptor::new(table.name(), family_options(&cache)));
+        let families = FAMILIES
+            .into_iter()
+            .map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
         let db = DB::open_cf_descriptors(&options, path, families).map_err(failed)?;
-        Ok(Self { db, path: path.to_owned(), cache })
+        let has_large = AtomicBool::new(false);
+        let mut state = Self { db, path: path.to_owned(), cache, has_large };
+        state.has_large = state.has_any(large::LARGE)?.into();
+        Ok(state)
     }
 
     /// Writes a batch, whole.
@@ -93,9 +99,13 @@ impl State {
         let mut writes = WriteBatch::default();
         for op in &batch.ops {
             match op {
+                StateOp::Put { table: Table::Key, key, value } => {
+                    self.put_record(&mut writes, key, value);
+                }
                 StateOp::Put { table, key, value } => {
                     writes.put_cf(self.family(*table), key, value);
                 }
+                StateOp::Delete { table: Table::Key, key } => self.delete_record(&mut writes, key),
                 StateOp::Delete { table, key } => writes.delete_cf(self.family(*table), key),
             }
         }
@@ -106,8 +116,7 @@ impl State {
 
     /// Makes everything written so far durable.
     pub fn flush(&self) -> Result<(), StateError> {
-        let families: Vec<&ColumnFamily> =
-            Table::ALL.iter().map(|table| self.family(*table)).collect();
+        let families: Vec<&ColumnFamily> = self.families().collect();
         let mut options = rocksdb::FlushOptions::default();
         options.set_wait(true);
         self.db.flush_cfs_opt(&families, &options).map_err(failed)
@@ -116,8 +125,7 @@ impl State {
     /// Bytes that the files and the memory not yet in files take.
     pub fn size(&self) -> Result<u64, StateError> {
         let mut size = 0;
-        for table in Table::ALL {
-            let family = self.family(table);
+        for family in self.families() {
             for property in ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"] {
                 let number = self.db.property_int_value_cf(family, property).map_err(failed)?;
                 size += number.unwrap_or_default();
@@ -138,8 +146,8 @@ impl State {
         // writes would have to wait for both.
         options.set_exclusive_manual_compaction(false);
         let everything = None::<&[u8]>;
-        for table in Table::ALL {
-            self.db.compact_range_cf_opt(self.family(table), everything, everything, &options);
+        for family in self.families() {
+            self.db.compact_range_cf_opt(family, everything, everything, &options);
         }
     }
 
@@ -175,20 +183,37 @@ impl State {
         &self.path
     }
 
-    fn family(&self, table: Table) -> &ColumnFamily {
-        self.db.cf_handle(table.name()).expect("all tables are opened with the database")
+    fn families(&self) -> impl Iterator<Item = &ColumnFamily> {
+        FAMILIES.into_iter().map(|name| self.named(name))
     }
-}
 
-impl State {
+    fn family(&self, table: Table) -> &ColumnFamily {
+        self.named(table.name())
+    }
+
+    fn named(&self, name: &str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("all families are opened with the database")
+    }
+
+    fn has_any(&self, name: &str) -> Result<bool, StateError> {
+        let mut pairs = self.db.raw_iterator_cf(self.named(name));
+        pairs.seek_to_first();
+        pairs.status().map_err(failed)?;
+        Ok(pairs.valid())
+    }
+
     fn get_with(
         &self,
         table: Table,
         key: &[u8],
         options: &ReadOptions,
     ) -> Result<Option<Bytes>, StateError> {
-        let value = self.db.get_pinned_cf_opt(self.family(table), key, options).map_err(failed)?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        let found = self.db.get_pinned_cf_opt(self.family(table), key, options).map_err(failed)?;
+        let whole = match found {
+            Some(found) if table == Table::Key => self.whole(key, found, options)?,
+            found => found,
+        };
+        Ok(whole.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn visit_with(
@@ -198,8 +223,10 @@ impl State {
         options: &ReadOptions,
         visit: &mut dyn FnMut(Option<&[u8]>),
     ) -> Result<(), StateError> {
-        let family = self.family(table);
-        for value in self.db.batched_multi_get_cf_opt(family, keys, false, options) {
+        if table == Table::Key {
+            return self.visit_records(keys, options, visit);
+        }
+        for value in self.db.batched_multi_get_cf_opt(self.family(table), keys, false, options) {
             visit(value.map_err(failed)?.as_deref());
         }
         Ok(())
@@ -209,13 +236,24 @@ impl State {
         &self,
         table: Table,
         (from, to): (&[u8], Option<&[u8]>),
-        mut options: ReadOptions,
+        scan: Scan<'_>,
         visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
-        if let Some(to) = to {
-            options.set_iterate_upper_bound(to);
+        if table == Table::Key {
+            return self.scan_records((from, to), scan, visit);
         }
-        let mut pairs = self.db.raw_iterator_cf_opt(self.family(table), options);
+        self.scan_family(self.family(table), (from, to), scan, visit)
+    }
+
+    /// Visits what a family has.
+    fn scan_family(
+        &self,
+        family: &ColumnFamily,
+        (from, to): (&[u8], Option<&[u8]>),
+        scan: Scan<'_>,
+        visit: &mut VisitPair<'_>,
+    ) -> Result<(), StateError> {
+        let mut pairs = self.db.raw_iterator_cf_opt(family, scan.options(to));
         pairs.seek(from);
         while let Some((key, value)) = pairs.item() {
             if visit(key, value).is_break() {
@@ -227,6 +265,15 @@ impl State {
         pairs.status().map_err(failed)
     }
 }
+
+/// The column families: the tables, and what is kept apart from one.
+const FAMILIES: [&str; 5] = [
+    Table::Key.name(),
+    large::LARGE,
+    Table::Meta.name(),
+    Table::Lease.name(),
+    Table::Cluster.name(),
+];
 
 fn family_options(cache: &Cache) -> Options {
     let mut blocks = BlockBasedOptions::default();
@@ -270,7 +317,8 @@ impl kijabi_machine::state::StateView for StateView<'_> {
         to: Option<&[u8]>,
         visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
-        self.state.scan_with(table, (from, to), self.options(), visit)
+        let scan = Scan { snapshot: Some(&self.snapshot), again: Again::Rarely };
+        self.state.scan_with(table, (from, to), scan, visit)
     }
 }
 
@@ -295,7 +343,10 @@ impl kijabi_machine::state::StateView for State {
         to: Option<&[u8]>,
         visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
-        self.scan_with(table, (from, to), ReadOptions::default(), visit)
+        // Two families are read then.
+        let snapshot = (table == Table::Key && self.has_large()).then(|| self.db.snapshot());
+        let scan = Scan { snapshot: snapshot.as_ref(), again: Again::Often };
+        self.scan_with(table, (from, to), scan, visit)
     }
 }
 
@@ -304,22 +355,19 @@ impl StateReader for State {
         read(&self.view());
     }
 
-    fn scan_once(
+    fn scan_heads(
         &self,
-        table: Table,
         from: &[u8],
         to: Option<&[u8]>,
         visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        options.set_readahead_size(READAHEAD_BYTES);
-        self.scan_with(table, (from, to), options, visit)
+        let scan = Scan { snapshot: None, again: Again::Never };
+        self.scan_family(self.family(Table::Key), (from, to), scan, visit)
     }
 
-    fn estimated_bytes(&self, table: Table, from: &[u8], to: &[u8]) -> u64 {
-        let range = rocksdb::Range::new(from, to);
-        self.db.get_approximate_sizes_cf(self.family(table), &[range]).first().copied().unwrap_or(0)
+    fn estimated_bytes(&self, from: &[u8], to: &[u8]) -> u64 {
+        let (family, range) = (self.family(Table::Key), rocksdb::Range::new(from, to));
+        self.db.get_approximate_sizes_cf(family, &[range]).first().copied().unwrap_or(0)
     }
 }
 

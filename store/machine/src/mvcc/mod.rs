@@ -7,6 +7,7 @@
 mod compact;
 mod entry;
 mod fetch;
+mod head;
 mod history;
 mod index;
 mod key_range;
@@ -18,6 +19,7 @@ mod store;
 mod tree;
 mod write;
 
+pub use head::{is_record_head, record_head};
 pub use history::{History, HistoryLimit, PreviousPlan, read_history};
 pub use key_range::KeyRange;
 pub use range::RangePlan;

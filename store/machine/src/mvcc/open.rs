@@ -8,12 +8,11 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use prost::encoding::decode_varint;
-
+use super::head::change;
 use super::index::Index;
-use super::load::{Change, Leases, Loaded, Loading, Piece};
+use super::load::{Leases, Loaded, Loading, Piece};
 use super::row::Row;
-use crate::state::{StateError, StateReader, Table};
+use crate::state::{StateError, StateReader};
 
 /// More threads would read the same disk.
 const THREADS_MAX: usize = 8;
@@ -49,7 +48,7 @@ fn load(state: &dyn StateReader, last: i64, threads: usize) -> Result<Part, Stat
     let parts = (threads as i64 * PARTS_PER_THREAD).min(last / PART_REVISIONS_MIN).max(1);
     let bytes_before = |revision: i64| {
         let (from, to) = (Row::first_key_of(0), Row::first_key_of(revision));
-        state.estimated_bytes(Table::Key, &from, &to)
+        state.estimated_bytes(&from, &to)
     };
     let begins = begins(last, parts, bytes_before);
     let next = AtomicUsize::new(0);
@@ -129,7 +128,7 @@ fn load_part(
 ) -> Result<Part, StateError> {
     let (mut newest, mut failed) = (0, None);
     let (from, to) = (Row::first_key_of(from), to.map(Row::first_key_of));
-    state.scan_once(Table::Key, &from, to.as_deref(), &mut |key, record| {
+    state.scan_heads(&from, to.as_deref(), &mut |key, record| {
         let change = Row::parse(key).and_then(|row| change(row, record));
         let Some(change) = change else {
             failed = Some(StateError(format!("the row {key:?} cannot be read")));
@@ -145,43 +144,8 @@ fn load_part(
     }
 }
 
-/// Reads an encoded key-value pair without its value; `None` if it is none.
-fn change(row: Row, record: &[u8]) -> Option<Change<'_>> {
-    let record_bytes = record.len();
-    let mut change = Change { key: &[], row, record_bytes, created: 0, version: 0, lease: 0 };
-    let mut rest = record;
-    while !rest.is_empty() {
-        let tag = decode_varint(&mut rest).ok()?;
-        match tag & 7 {
-            0 => {
-                let number = decode_varint(&mut rest).ok()?.cast_signed();
-                match tag >> 3 {
-                    2 => change.created = number,
-                    4 => change.version = number,
-                    6 if !row.tombstone => change.lease = number,
-                    _ => {}
-                }
-            }
-            2 => {
-                let length = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
-                let (field, after) = rest.split_at_checked(length)?;
-                if tag >> 3 == 1 {
-                    change.key = field;
-                }
-                rest = after;
-            }
-            _ => return None,
-        }
-    }
-    Some(change)
-}
-
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use kijabi_proto::mvccpb::KeyValue;
-    use prost::Message as _;
-
     use super::*;
 
     #[test]
@@ -207,30 +171,5 @@ mod tests {
             assert_eq!((begins.len(), begins.first()), (8, Some(&0)));
             assert!(begins.is_sorted(), "{begins:?}");
         }
-    }
-
-    #[test]
-    fn a_record_is_read_without_its_value() {
-        let kv = KeyValue {
-            key: "key".into(),
-            create_revision: 7,
-            mod_revision: 1 << 40,
-            version: 300,
-            value: vec![0xff; 1000].into(),
-            lease: -5,
-        };
-        let record = kv.encode_to_vec();
-        let row = Row { main: kv.mod_revision, sub: 0, tombstone: false };
-        let read = change(row, &record).unwrap();
-        assert_eq!((read.key, read.created, read.version), (&b"key"[..], 7, 300));
-        assert_eq!((read.lease, read.record_bytes), (-5, record.len()));
-        let gone = change(Row { tombstone: true, ..row }, &record).unwrap();
-        assert_eq!(gone.lease, 0);
-        // Whatever is cut off or wrong is no record, or one with other fields, and nothing else.
-        for cut in 0..record.len() {
-            let whole = KeyValue::decode(Bytes::copy_from_slice(&record[..cut])).is_ok();
-            assert_eq!(change(row, &record[..cut]).is_some(), whole, "{cut}");
-        }
-        assert!(change(row, b"\x0b").is_none());
     }
 }
