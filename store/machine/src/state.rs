@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
+use kijabi_base::limits;
 
 /// A table of the durable state (a RocksDB column family).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +37,11 @@ impl Table {
     }
 }
 
+/// Whether a record of so many bytes is large: kept apart from what is read at a start.
+pub fn is_large(record_bytes: u64) -> bool {
+    record_bytes >= limits::STATE_LARGE_RECORD_BYTES as u64
+}
+
 /// The durable state could not be read.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("state read failed: {0}")]
@@ -46,25 +52,33 @@ pub trait StateView {
     /// The value of `key`.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StateError>;
 
-    /// Visits the values of several keys, in their order, where they are.
-    fn visit_all(
+    /// The record of a row of the table of keys, by the row's key and whether the record is large,
+    /// as far as is known.
+    fn get_record(&self, key: &[u8], _large: bool) -> Result<Option<Bytes>, StateError> {
+        self.get(Table::Key, key)
+    }
+
+    /// Visits the records of several rows, in their order: the same as [`StateView::get_record`].
+    fn visit_records(
         &self,
-        table: Table,
-        keys: &[Vec<u8>],
+        keys: &[(Vec<u8>, bool)],
         visit: &mut dyn FnMut(Option<&[u8]>),
     ) -> Result<(), StateError> {
-        for key in keys {
-            visit(self.get(table, key)?.as_deref());
+        for (key, large) in keys {
+            visit(self.get_record(key, *large)?.as_deref());
         }
         Ok(())
     }
 
-    /// The values of several keys, in their order.
-    fn multi_get(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StateError> {
-        let mut values = Vec::with_capacity(keys.len());
-        let mut copy = |value: Option<&[u8]>| values.push(value.map(Bytes::copy_from_slice));
-        self.visit_all(table, keys, &mut copy)?;
-        Ok(values)
+    /// The same as [`StateView::scan`] of the rows of keys if nobody wants those that are not large:
+    /// they may be left out. A large one may be, too; then it is still found by its key.
+    fn scan_large(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut VisitPair<'_>,
+    ) -> Result<(), StateError> {
+        self.scan(Table::Key, from, to, visit)
     }
 
     /// Visits the pairs with `from <= key` and `key < to` (no end if `None`) in key order, on one

@@ -7,10 +7,10 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use kijabi_base::limits;
-use kijabi_machine::state::{StateError, Table, VisitPair};
+use bytes::Bytes;
+use kijabi_machine::state::{StateError, Table, VisitPair, is_large};
 use kijabi_machine::{is_record_head, record_head};
-use rocksdb::{ColumnFamily, DBPinnableSlice, DBRawIterator, ReadOptions, Snapshot, WriteBatch};
+use rocksdb::{ColumnFamily, DBRawIterator, ReadOptions, Snapshot, WriteBatch};
 
 use super::{State, failed};
 
@@ -67,8 +67,7 @@ impl State {
     /// Puts a record of a key, which is never put again with another one.
     pub(super) fn put_record(&self, writes: &mut WriteBatch, key: &[u8], record: &[u8]) {
         let keys = self.family(Table::Key);
-        let is_large = record.len() >= limits::STATE_LARGE_RECORD_BYTES;
-        match is_large.then(|| record_head(record)).flatten() {
+        match is_large(record.len() as u64).then(|| record_head(record)).flatten() {
             Some(head) => {
                 // Before anybody can see it, and so before it can be deleted.
                 self.has_large.store(true, Ordering::Relaxed);
@@ -87,48 +86,44 @@ impl State {
         }
     }
 
-    /// Gets the record that is meant by what the table of keys has.
-    pub(super) fn whole<'a>(
-        &'a self,
+    /// Gets the record of a row, which is believed to be large or not.
+    pub(super) fn get_record_with(
+        &self,
         key: &[u8],
-        found: DBPinnableSlice<'a>,
+        large: bool,
         options: &ReadOptions,
-    ) -> Result<Option<DBPinnableSlice<'a>>, StateError> {
-        if !is_record_head(&found) {
-            return Ok(Some(found));
+    ) -> Result<Option<Bytes>, StateError> {
+        if large && let Some(record) = self.get_from(self.large(), key, options)? {
+            return Ok(Some(record));
         }
-        // Without a snapshot it may have been deleted meanwhile.
-        self.db.get_pinned_cf_opt(self.large(), key, options).map_err(failed)
+        match self.get_from(self.family(Table::Key), key, options)? {
+            // Without a snapshot it may have been deleted meanwhile.
+            Some(head) if is_record_head(&head) => self.get_from(self.large(), key, options),
+            found => Ok(found),
+        }
     }
 
-    /// Visits the records of several keys, in their order.
-    pub(super) fn visit_records(
+    /// Visits the records of several rows, each of which is believed to be large or not, in their
+    /// order.
+    pub(super) fn visit_records_with(
         &self,
-        keys: &[Vec<u8>],
+        keys: &[(Vec<u8>, bool)],
         options: &ReadOptions,
         visit: &mut dyn FnMut(Option<&[u8]>),
     ) -> Result<(), StateError> {
-        let get = |family, keys: &[&Vec<u8>]| -> Result<Vec<Option<DBPinnableSlice<'_>>>, _> {
-            let found =
-                self.db.batched_multi_get_cf_opt(family, keys.iter().copied(), false, options);
-            found.into_iter().map(|value| value.map_err(failed)).collect()
+        let get = |family, large: bool| {
+            let keys = keys.iter().filter(|key| key.1 == large).map(|(key, _)| key);
+            self.db.batched_multi_get_cf_opt(family, keys, false, options).into_iter()
         };
-        let found = get(self.family(Table::Key), &keys.iter().collect::<Vec<_>>())?;
-        let is_head = |value: &Option<DBPinnableSlice<'_>>| {
-            value.as_ref().is_some_and(|value| is_record_head(value))
-        };
-        let apart = keys.iter().zip(&found).filter(|(_, value)| is_head(value));
-        let apart: Vec<&Vec<u8>> = apart.map(|(key, _)| key).collect();
-        let mut large = match &apart[..] {
-            [] => Vec::new(),
-            keys => get(self.large(), keys)?,
-        }
-        .into_iter();
-        for value in &found {
-            if is_head(value) {
-                visit(large.next().flatten().as_deref());
-            } else {
-                visit(value.as_deref());
+        let mut small = get(self.family(Table::Key), false);
+        let mut large = get(self.large(), true);
+        for (key, is_large) in keys {
+            let found = if *is_large { large.next() } else { small.next() };
+            match found.transpose().map_err(failed)?.flatten() {
+                Some(record) if !is_record_head(&record) => visit(Some(&record)),
+                // It is not where it was believed to be.
+                None if !is_large => visit(None),
+                _ => visit(self.get_record_with(key, !is_large, options)?.as_deref()),
             }
         }
         Ok(())
@@ -160,6 +155,16 @@ impl State {
         })?;
         broken.map_or(Ok(()), Err)
     }
+
+    /// Visits the large records of a range.
+    pub(super) fn scan_large_with(
+        &self,
+        range: (&[u8], Option<&[u8]>),
+        scan: Scan<'_>,
+        visit: &mut VisitPair<'_>,
+    ) -> Result<(), StateError> {
+        self.scan_family(self.large(), range, scan, visit)
+    }
 }
 
 /// Moves on to the record of a key, which is the next one or a later one.
@@ -179,9 +184,9 @@ fn record_at<'a>(records: &'a mut DBRawIterator<'_>, key: &[u8]) -> Result<&'a [
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use kijabi_base::limits;
     use kijabi_machine::Row;
-    use kijabi_machine::state::{MemoryState, StateBatch, StateReader, StateView};
+    use kijabi_machine::state::{MemoryState, StateBatch, StateReader as _, StateView};
     use kijabi_proto::mvccpb::KeyValue;
     use proptest::prelude::*;
     use prost::Message as _;
@@ -201,7 +206,7 @@ mod tests {
     }
 
     fn row(main: i64) -> Vec<u8> {
-        Row { main, sub: 0, tombstone: false }.key()
+        Row::first_key_of(main)
     }
 
     fn record(main: i64, value_bytes: usize) -> Bytes {
@@ -222,15 +227,25 @@ mod tests {
             assert_eq!(scanned(state, from, to), expected);
             assert_eq!(scanned(&state.view(), from, to), expected);
         }
-        let mut keys: Vec<Vec<u8>> = (0..40).map(row).collect();
-        keys.reverse();
-        let expected = model.multi_get(Table::Key, &keys).unwrap();
-        assert_eq!(state.multi_get(Table::Key, &keys).unwrap(), expected);
-        assert_eq!(state.view().multi_get(Table::Key, &keys).unwrap(), expected);
-        for key in &keys {
-            let expected = model.get(Table::Key, key).unwrap();
-            assert_eq!(state.get(Table::Key, key).unwrap(), expected);
+        // Whatever is believed of them.
+        for believed in [|_| false, |_| true, |main| main % 3 == 0] {
+            let keys: Vec<(Vec<u8>, bool)> =
+                (0..40).rev().map(|main| (row(main), believed(main))).collect();
+            let expected = visited(model, &keys);
+            assert_eq!(visited(state, &keys), expected);
+            assert_eq!(visited(&state.view(), &keys), expected);
+            for ((key, large), expected) in keys.iter().zip(expected) {
+                let record = state.get_record(key, *large).unwrap();
+                assert_eq!(record.map(Vec::from), expected);
+                assert_eq!(state.get(Table::Key, key).unwrap().map(Vec::from), expected);
+            }
         }
+    }
+
+    fn visited(view: &dyn StateView, keys: &[(Vec<u8>, bool)]) -> Vec<Option<Vec<u8>>> {
+        let mut records = Vec::new();
+        view.visit_records(keys, &mut |record| records.push(record.map(<[u8]>::to_vec))).unwrap();
+        records
     }
 
     proptest! {

@@ -52,6 +52,10 @@ impl StateView<'_> {
         options.fill_cache(false);
         options
     }
+
+    fn scanning(&self) -> Scan<'_> {
+        Scan { snapshot: Some(&self.snapshot), again: Again::Rarely }
+    }
 }
 
 impl std::fmt::Debug for StateView<'_> {
@@ -208,28 +212,20 @@ impl State {
         key: &[u8],
         options: &ReadOptions,
     ) -> Result<Option<Bytes>, StateError> {
-        let found = self.db.get_pinned_cf_opt(self.family(table), key, options).map_err(failed)?;
-        let whole = match found {
-            Some(found) if table == Table::Key => self.whole(key, found, options)?,
-            found => found,
-        };
-        Ok(whole.map(|value| Bytes::copy_from_slice(&value)))
+        if table == Table::Key {
+            return self.get_record_with(key, false, options);
+        }
+        self.get_from(self.family(table), key, options)
     }
 
-    fn visit_with(
+    fn get_from(
         &self,
-        table: Table,
-        keys: &[Vec<u8>],
+        family: &ColumnFamily,
+        key: &[u8],
         options: &ReadOptions,
-        visit: &mut dyn FnMut(Option<&[u8]>),
-    ) -> Result<(), StateError> {
-        if table == Table::Key {
-            return self.visit_records(keys, options, visit);
-        }
-        for value in self.db.batched_multi_get_cf_opt(self.family(table), keys, false, options) {
-            visit(value.map_err(failed)?.as_deref());
-        }
-        Ok(())
+    ) -> Result<Option<Bytes>, StateError> {
+        let found = self.db.get_pinned_cf_opt(family, key, options).map_err(failed)?;
+        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn scan_with(
@@ -301,13 +297,16 @@ impl kijabi_machine::state::StateView for StateView<'_> {
         self.state.get_with(table, key, &self.options())
     }
 
-    fn visit_all(
+    fn get_record(&self, key: &[u8], large: bool) -> Result<Option<Bytes>, StateError> {
+        self.state.get_record_with(key, large, &self.options())
+    }
+
+    fn visit_records(
         &self,
-        table: Table,
-        keys: &[Vec<u8>],
+        keys: &[(Vec<u8>, bool)],
         visit: &mut dyn FnMut(Option<&[u8]>),
     ) -> Result<(), StateError> {
-        self.state.visit_with(table, keys, &self.options(), visit)
+        self.state.visit_records_with(keys, &self.options(), visit)
     }
 
     fn scan(
@@ -317,8 +316,16 @@ impl kijabi_machine::state::StateView for StateView<'_> {
         to: Option<&[u8]>,
         visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
-        let scan = Scan { snapshot: Some(&self.snapshot), again: Again::Rarely };
-        self.state.scan_with(table, (from, to), scan, visit)
+        self.state.scan_with(table, (from, to), self.scanning(), visit)
+    }
+
+    fn scan_large(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut VisitPair<'_>,
+    ) -> Result<(), StateError> {
+        self.state.scan_large_with((from, to), self.scanning(), visit)
     }
 }
 
@@ -327,13 +334,16 @@ impl kijabi_machine::state::StateView for State {
         self.get_with(table, key, &ReadOptions::default())
     }
 
-    fn visit_all(
+    fn get_record(&self, key: &[u8], large: bool) -> Result<Option<Bytes>, StateError> {
+        self.get_record_with(key, large, &ReadOptions::default())
+    }
+
+    fn visit_records(
         &self,
-        table: Table,
-        keys: &[Vec<u8>],
+        keys: &[(Vec<u8>, bool)],
         visit: &mut dyn FnMut(Option<&[u8]>),
     ) -> Result<(), StateError> {
-        self.visit_with(table, keys, &ReadOptions::default(), visit)
+        self.visit_records_with(keys, &ReadOptions::default(), visit)
     }
 
     fn scan(
@@ -347,6 +357,16 @@ impl kijabi_machine::state::StateView for State {
         let snapshot = (table == Table::Key && self.has_large()).then(|| self.db.snapshot());
         let scan = Scan { snapshot: snapshot.as_ref(), again: Again::Often };
         self.scan_with(table, (from, to), scan, visit)
+    }
+
+    fn scan_large(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut VisitPair<'_>,
+    ) -> Result<(), StateError> {
+        let scan = Scan { snapshot: None, again: Again::Often };
+        self.scan_large_with((from, to), scan, visit)
     }
 }
 
@@ -405,9 +425,9 @@ mod tests {
         assert_eq!(scanned(&state, "a", Some("c")), ["a=1", "b=2"]);
         assert_eq!(state.get(Table::Key, b"c").unwrap().as_deref(), Some(&b"3"[..]));
         assert_eq!(state.get(Table::Meta, b"c").unwrap(), None);
-        let keys = [b"c".to_vec(), b"x".to_vec(), b"a".to_vec()];
-        let found: Vec<_> =
-            state.multi_get(Table::Key, &keys).unwrap().into_iter().map(|v| v.is_some()).collect();
+        let keys = ["c", "x", "a"].map(|key| (key.into(), false));
+        let mut found = Vec::new();
+        state.visit_records(&keys, &mut |record| found.push(record.is_some())).unwrap();
         assert_eq!(found, [true, false, true]);
         state.flush().unwrap();
         let mut deletion = StateBatch::default();
@@ -428,9 +448,8 @@ mod tests {
             state.write(&deletion).unwrap();
             state.write(&batch(&[("b", "3")])).unwrap();
             state.compact_files();
-            let found = view.multi_get(Table::Key, &[b"a".to_vec(), b"b".to_vec()]).unwrap();
-            let found: Vec<_> = found.iter().map(|value| value.as_deref().unwrap()).collect();
-            assert_eq!(found, [b"1", b"2"]);
+            let found = ["a", "b"].map(|key| view.get(Table::Key, key.as_bytes()).unwrap());
+            assert_eq!(found, [Some("1".into()), Some("2".into())]);
         });
         assert_eq!(scanned(&state, "", None), ["b=3"]);
     }

@@ -5,7 +5,8 @@
 //! between tombstones. Creation and version are those of the last life only: reads at older
 //! revisions take them from the stored record.
 
-use super::row::Row;
+use super::row::{Hint, Row};
+use crate::state::is_large;
 
 /// A row as the index keeps it: with the size of what is stored under it, in 16 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,8 @@ impl Stored {
     }
 
     pub(super) fn row(self) -> Row {
-        Row { main: self.main, sub: self.sub, tombstone: self.is_tombstone() }
+        let large = Hint(is_large(self.record_bytes()));
+        Row { main: self.main, sub: self.sub, tombstone: self.is_tombstone(), large }
     }
 
     pub(super) fn is_tombstone(self) -> bool {
@@ -225,7 +227,7 @@ mod tests {
     #[test]
     fn a_stored_row_reads_back() {
         for (tombstone, bytes) in [(false, 0), (true, 70), (false, (1 << 31) - 1)] {
-            let row = Row { main: 7, sub: 3, tombstone };
+            let row = Row::new(7, 3, tombstone);
             let stored = Stored::new(row, bytes);
             assert_eq!((stored.row(), stored.bytes()), (row, (row.key().len() + bytes) as u64));
         }

@@ -30,13 +30,17 @@ pub(super) fn visit_records(
         return search(view, rows, visit);
     }
     if rows.is_sorted() && rows.windows(2).all(is_run) {
-        let mut done = 0;
+        let (mut done, mut failed) = (0, None);
         walk(view, rows, &mut |at, record| {
-            rows[done..at].iter().for_each(|_missing| visit(None));
+            if let Err(error) = search(view, &rows[done..at], visit) {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
             visit(Some(record));
             done = at + 1;
             ControlFlow::Continue(())
         })?;
+        failed.map_or(Ok(()), Err)?;
         return search(view, &rows[done..], visit);
     }
     let copies = Copies::of_runs(view, rows)?;
@@ -53,8 +57,11 @@ fn search(
     rows: &[Row],
     visit: &mut dyn FnMut(Option<&[u8]>),
 ) -> Result<(), StateError> {
-    let keys: Vec<Vec<u8>> = rows.iter().map(|row| row.key()).collect();
-    view.visit_all(Table::Key, &keys, visit)
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<(Vec<u8>, bool)> = rows.iter().map(|row| (row.key(), row.large.0)).collect();
+    view.visit_records(&keys, visit)
 }
 
 /// Visits the records of sorted rows, by their places, on one way past all that lie between them.
@@ -70,7 +77,7 @@ fn walk(
     to.push(0);
     let (mut at, mut failed) = (0, None);
     let (mut taken, mut passed) = (0, 0);
-    view.scan(Table::Key, &from, Some(&to), &mut |key, record| {
+    let mut pass = |key: &[u8], record: &[u8]| {
         let Some(found) = Row::parse(key) else {
             failed = Some(StateError(format!("not a row's key: {key:?}")));
             return ControlFlow::Break(());
@@ -88,7 +95,12 @@ fn walk(
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
-    })?;
+    };
+    if rows.iter().all(|row| row.large.0) {
+        view.scan_large(&from, Some(&to), &mut pass)?;
+    } else {
+        view.scan(Table::Key, &from, Some(&to), &mut pass)?;
+    }
     failed.map_or(Ok(()), Err)
 }
 
@@ -207,7 +219,7 @@ mod tests {
     }
 
     fn row(main: i64, sub: u32) -> Row {
-        Row { main, sub, tombstone: false }
+        Row::new(main, sub, false)
     }
 
     fn named(row: Row) -> Vec<u8> {

@@ -115,7 +115,7 @@ mod tests {
         let head = record_head(&record).unwrap();
         assert!(head.len() < 64, "{}", head.len());
         assert_eq!((is_record_head(&record), is_record_head(&head)), (false, true));
-        let row = Row { main: 1 << 40, sub: 0, tombstone: false };
+        let row = Row::new(1 << 40, 0, false);
         for bytes in [&record, &head] {
             let read = change(row, bytes).unwrap();
             assert_eq!((read.key, read.created, read.version), (&b"key"[..], 7, 300));
@@ -128,7 +128,7 @@ mod tests {
     /// Whatever is cut off or wrong is no record, or one with other fields, and nothing else.
     #[test]
     fn what_cannot_be_a_record_has_no_head() {
-        let (record, row) = (record(), Row { main: 1, sub: 0, tombstone: false });
+        let (record, row) = (record(), Row::new(1, 0, false));
         for cut in 0..record.len() {
             let whole = KeyValue::decode(Bytes::copy_from_slice(&record[..cut])).is_ok();
             assert_eq!(change(row, &record[..cut]).is_some(), whole, "{cut}");

@@ -310,7 +310,7 @@ mod tests {
             let mut loaded = Loaded::default();
             let mut leases = BTreeMap::new();
             for (at, (key, tombstone)) in changes.iter().enumerate() {
-                let row = Row { main: at as i64 + 2, sub: 0, tombstone: *tombstone };
+                let row = Row::new(at as i64 + 2, 0, *tombstone);
                 let lease = if *tombstone { 0 } else { at as i64 % 3 };
                 recorded.record(key, row, at, row.main, 1);
                 let change =

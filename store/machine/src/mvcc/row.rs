@@ -4,6 +4,9 @@
 //! holds. A newcomer's trap: `main` is what clients call the revision; `sub` only orders the
 //! changes inside one transaction.
 
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
 /// One change: the transaction's revision, its place in the transaction, and whether it deleted.
 /// They are ordered as their keys are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,12 +17,47 @@ pub struct Row {
     pub sub: u32,
     /// Whether the change deleted the key.
     pub tombstone: bool,
+    /// Whether its record is large, as far as is known: where to look first.
+    pub(crate) large: Hint,
+}
+
+/// What may or may not be known of a row. It is no part of what the row is: all hints are equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hint(pub(crate) bool);
+
+impl PartialEq for Hint {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Hint {}
+
+impl PartialOrd for Hint {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Hint {
+    fn cmp(&self, _other: &Self) -> Ordering {
+        Ordering::Equal
+    }
+}
+
+impl Hash for Hint {
+    fn hash<H: Hasher>(&self, _state: &mut H) {}
 }
 
 /// Bytes of a row's key without the tombstone's mark.
 const ROW_KEY_BYTES: usize = 17;
 
 impl Row {
+    /// A row of whose record nothing is known.
+    pub fn new(main: i64, sub: u32, tombstone: bool) -> Self {
+        Self { main, sub, tombstone, large: Hint::default() }
+    }
+
     /// The row's key in the table: 8 bytes of revision, `_`, 8 bytes of sub revision, and `t` for
     /// a tombstone.
     pub fn key(self) -> Vec<u8> {
@@ -48,12 +86,12 @@ impl Row {
             _ => return None,
         };
         let sub = u32::try_from(u64::from_be_bytes(*sub)).ok()?;
-        Some(Self { main: i64::from_be_bytes(*main), sub, tombstone })
+        Some(Self::new(i64::from_be_bytes(*main), sub, tombstone))
     }
 
     /// The smallest row key of `revision`.
     pub fn first_key_of(revision: i64) -> Vec<u8> {
-        Self { main: revision, sub: 0, tombstone: false }.key()
+        Self::new(revision, 0, false).key()
     }
 }
 
@@ -64,7 +102,7 @@ mod tests {
     #[test]
     fn a_row_key_reads_back_and_sorts_by_revision() {
         let rows = [(1, 0, false), (1, 1, true), (2, 0, false), (300, 7, true)]
-            .map(|(main, sub, tombstone)| Row { main, sub, tombstone });
+            .map(|(main, sub, tombstone)| Row::new(main, sub, tombstone));
         for row in rows {
             assert_eq!(Row::parse(&row.key()), Some(row));
         }

@@ -19,7 +19,7 @@ use super::key_range::KeyRange;
 use super::open::{self, Opened};
 use super::row::Row;
 use crate::meta;
-use crate::state::{StateError, StateReader, StateView, Table};
+use crate::state::{StateError, StateReader, StateView};
 
 /// Revisions of keys.
 pub(crate) struct Mvcc {
@@ -144,7 +144,7 @@ impl Mvcc {
         if let Some(record) = self.overlay.get(&row) {
             return decode(record.clone());
         }
-        match self.state.get(Table::Key, &row.key())? {
+        match self.state.get_record(&row.key(), row.large.0)? {
             Some(record) => decode(record),
             None => Err(StateError(format!("no record of {row:?}, which the index names"))),
         }

@@ -393,7 +393,7 @@ mod tests {
     }
 
     fn apply(tree: &mut Tree, key: u8, revision: i64, tombstone: bool) {
-        let row = Row { main: revision, sub: 0, tombstone };
+        let row = Row::new(revision, 0, tombstone);
         tree.record(&[key], Stored::new(row, 1), revision, 1);
     }
 

@@ -168,7 +168,7 @@ impl<'a> Write<'a> {
 
     fn next_row(&self, tombstone: bool) -> Row {
         let sub = u32::try_from(self.events.len()).expect("a command changes far fewer keys");
-        Row { main: self.next_revision(), sub, tombstone }
+        Row::new(self.next_revision(), sub, tombstone)
     }
 
     fn store(&mut self, row: Row, record: Bytes) {

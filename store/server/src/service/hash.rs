@@ -84,7 +84,7 @@ fn hash_rows(
 ) -> Result<u32, Error> {
     let mut crc = crc32c::crc32c(Table::Key.name().as_bytes());
     // Nothing is as old as a negative revision, which etcd takes, too.
-    let end = Row { main: upto.saturating_add(1).max(0), sub: 0, tombstone: false }.key();
+    let end = Row::first_key_of(upto.saturating_add(1).max(0));
     state.scan(Table::Key, &[], Some(&end), &mut |key, value| {
         let Some(row) = Row::parse(key) else { return ControlFlow::Continue(()) };
         let due = row.main <= compacted
