@@ -70,6 +70,17 @@ pub trait StateView {
         Ok(())
     }
 
+    /// The same as [`StateView::scan`] of the rows of keys when nobody wants the values of most of
+    /// them: some have only a head ([`crate::record_head`]).
+    fn scan_heads(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut VisitPair<'_>,
+    ) -> Result<(), StateError> {
+        self.scan(Table::Key, from, to, visit)
+    }
+
     /// The same as [`StateView::scan`] of the rows of keys if nobody wants those that are not large:
     /// they may be left out. A large one may be, too; then it is still found by its key.
     fn scan_large(
@@ -100,19 +111,18 @@ pub trait StateReader: StateView + Send + Sync + 'static {
     /// Reads on one consistent view: what is removed meanwhile can still be read.
     fn with_view(&self, read: &mut dyn FnMut(&dyn StateView));
 
-    /// The same as [`StateView::scan`] of the keys' rows when nobody is going to read them soon
-    /// again, and nobody wants to know their values: some have only a head
-    /// ([`crate::record_head`]).
-    fn scan_heads(
+    /// The same as [`StateView::scan_heads`] of very many rows that nobody is going to read soon
+    /// again.
+    fn scan_through(
         &self,
         from: &[u8],
         to: Option<&[u8]>,
         visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
-        self.scan(Table::Key, from, to, visit)
+        self.scan_heads(from, to, visit)
     }
 
-    /// About how many bytes [`StateReader::scan_heads`] reads from `from` on, before `to`; 0 if
+    /// About how many bytes [`StateReader::scan_through`] reads from `from` on, before `to`; 0 if
     /// nobody knows.
     fn estimated_bytes(&self, _from: &[u8], _to: &[u8]) -> u64 {
         0

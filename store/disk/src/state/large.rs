@@ -185,8 +185,8 @@ fn record_at<'a>(records: &'a mut DBRawIterator<'_>, key: &[u8]) -> Result<&'a [
 #[cfg(test)]
 mod tests {
     use kijabi_base::limits;
-    use kijabi_machine::Row;
     use kijabi_machine::state::{MemoryState, StateBatch, StateReader as _, StateView};
+    use kijabi_machine::{HistoryLimit, Row, read_history};
     use kijabi_proto::mvccpb::KeyValue;
     use proptest::prelude::*;
     use prost::Message as _;
@@ -282,6 +282,27 @@ mod tests {
                 ControlFlow::Continue(())
             }).unwrap();
             prop_assert_eq!(heads, scanned(&model, b"", None).len());
+        }
+    }
+
+    #[test]
+    fn history_has_the_large_records_that_are_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, model) = (State::open(dir.path()).unwrap(), MemoryState::default());
+        let mut batch = StateBatch::default();
+        (1..=20).for_each(|main| {
+            batch.put(Table::Key, row(main), record(main, 5000 * (main as usize % 2)));
+        });
+        state.write(&batch).unwrap();
+        model.write(&batch);
+        for bytes_max in [1, 20_000, usize::MAX] {
+            let limit = HistoryLimit { revisions_max: 15, bytes_max };
+            let read = |view: &dyn StateView| {
+                let wanted = |key: &[u8]| key != b"key 3" && key != b"key 4";
+                let history = read_history(view, 2, 19, limit, &wanted).unwrap();
+                format!("{history:?}")
+            };
+            assert_eq!(read(&state), read(&model));
         }
     }
 

@@ -1,4 +1,4 @@
-//! The durable state in RocksDB: one column family for each table.
+//! The durable state in RocksDB: one column family for each table, and one for large records.
 //!
 //! Owns: how tables are kept, read and written. Must not know: what the values mean. A newcomer's
 //! trap: a written batch is visible at once but durable only after a flush, all tables together,
@@ -319,6 +319,15 @@ impl kijabi_machine::state::StateView for StateView<'_> {
         self.state.scan_with(table, (from, to), self.scanning(), visit)
     }
 
+    fn scan_heads(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut VisitPair<'_>,
+    ) -> Result<(), StateError> {
+        self.state.scan_family(self.state.family(Table::Key), (from, to), self.scanning(), visit)
+    }
+
     fn scan_large(
         &self,
         from: &[u8],
@@ -359,6 +368,16 @@ impl kijabi_machine::state::StateView for State {
         self.scan_with(table, (from, to), scan, visit)
     }
 
+    fn scan_heads(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut VisitPair<'_>,
+    ) -> Result<(), StateError> {
+        let scan = Scan { snapshot: None, again: Again::Often };
+        self.scan_family(self.family(Table::Key), (from, to), scan, visit)
+    }
+
     fn scan_large(
         &self,
         from: &[u8],
@@ -375,7 +394,7 @@ impl StateReader for State {
         read(&self.view());
     }
 
-    fn scan_heads(
+    fn scan_through(
         &self,
         from: &[u8],
         to: Option<&[u8]>,

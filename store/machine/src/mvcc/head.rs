@@ -37,6 +37,19 @@ pub fn is_record_head(bytes: &[u8]) -> bool {
     bytes.first() == Some(&MARK)
 }
 
+/// The key in a record, or in the head of one, without decoding the rest: it is the first field.
+pub(super) fn record_key(record: &[u8]) -> Option<&[u8]> {
+    let mut rest = record;
+    if is_record_head(record) {
+        rest = &rest[1..];
+        decode_varint(&mut rest).ok()?;
+    }
+    match Field::read(rest)?.0 {
+        Field { number: 1, content: Content::Bytes(key) } => Some(key),
+        _ => None,
+    }
+}
+
 /// Reads a record, or the head of one; `None` if it is neither.
 pub(super) fn change(row: Row, record: &[u8]) -> Option<Change<'_>> {
     let (mut record_bytes, mut rest) = (record.len(), record);
@@ -120,6 +133,7 @@ mod tests {
             let read = change(row, bytes).unwrap();
             assert_eq!((read.key, read.created, read.version), (&b"key"[..], 7, 300));
             assert_eq!((read.lease, read.record_bytes), (-5, record.len()));
+            assert_eq!(record_key(bytes), Some(&b"key"[..]));
             let gone = change(Row { tombstone: true, ..row }, bytes).unwrap();
             assert_eq!(gone.lease, 0);
         }

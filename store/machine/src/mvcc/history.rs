@@ -9,10 +9,11 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use kijabi_proto::mvccpb::{Event, KeyValue, event::EventType};
 
+use super::head::{is_record_head, record_key};
 use super::row::Row;
 use super::store::{Mvcc, Rows as _, decode};
 use crate::outcome::RevisionEvents;
-use crate::state::{StateError, StateView, Table};
+use crate::state::{StateError, StateView};
 
 /// Events of past revisions.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub fn read_history(
     let (mut looked, mut bytes, mut current) = (0, 0, None);
     let mut failed = None;
     let end = Row::first_key_of(next);
-    state.scan(Table::Key, &Row::first_key_of(from), Some(&end), &mut |key, value| {
+    state.scan_heads(&Row::first_key_of(from), Some(&end), &mut |key, head| {
         let Some(row) = Row::parse(key) else {
             failed = Some(StateError(format!("not a row's key: {key:?}")));
             return ControlFlow::Break(());
@@ -59,12 +60,16 @@ pub fn read_history(
             looked += 1;
             current = Some(row.main);
         }
-        if !record_key(value).is_some_and(wanted) {
+        if !record_key(head).is_some_and(wanted) {
             return ControlFlow::Continue(());
         }
-        bytes += value.len();
-        match event(row, value) {
-            Ok(event) => push(&mut revisions, row.main, event),
+        match event(state, row, head) {
+            Ok(Some((event, record_bytes))) => {
+                bytes += record_bytes;
+                push(&mut revisions, row.main, event);
+            }
+            // A compaction has removed it meanwhile.
+            Ok(None) => {}
             Err(error) => {
                 failed = Some(error);
                 return ControlFlow::Break(());
@@ -89,25 +94,30 @@ fn push(revisions: &mut Vec<RevisionEvents>, revision: i64, event: Event) {
     }
 }
 
-fn event(row: Row, record: &[u8]) -> Result<Event, StateError> {
-    let kv = decode(Bytes::copy_from_slice(record))?;
+/// The event of a row, by its record or the head of it, and the record's size.
+fn event(
+    state: &dyn StateView,
+    row: Row,
+    head: &[u8],
+) -> Result<Option<(Event, usize)>, StateError> {
+    let record = if is_record_head(head) {
+        state.get_record(&row.key(), true)?
+    } else {
+        Some(Bytes::copy_from_slice(head))
+    };
+    let Some(record) = record else { return Ok(None) };
+    let bytes = record.len();
+    let kv = decode(record)?;
     if row.tombstone {
-        return Ok(deletion(kv.key, row.main));
+        return Ok(Some((deletion(kv.key, row.main), bytes)));
     }
-    Ok(Event { r#type: EventType::Put.into(), kv: Some(kv), prev_kv: None })
+    Ok(Some((Event { r#type: EventType::Put.into(), kv: Some(kv), prev_kv: None }, bytes)))
 }
 
 /// The event of a deletion: nothing but the key and the revision.
 pub(super) fn deletion(key: Bytes, revision: i64) -> Event {
     let kv = KeyValue { key, mod_revision: revision, ..Default::default() };
     Event { r#type: EventType::Delete.into(), kv: Some(kv), prev_kv: None }
-}
-
-/// The key inside a record without decoding the rest: it is the first field.
-fn record_key(record: &[u8]) -> Option<&[u8]> {
-    let mut rest = record.strip_prefix(&[0x0a])?;
-    let length = prost::encoding::decode_varint(&mut rest).ok()?;
-    rest.get(..usize::try_from(length).ok()?)
 }
 
 /// Which rows hold the previous values of events.

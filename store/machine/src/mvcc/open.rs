@@ -128,7 +128,7 @@ fn load_part(
 ) -> Result<Part, StateError> {
     let (mut newest, mut failed) = (0, None);
     let (from, to) = (Row::first_key_of(from), to.map(Row::first_key_of));
-    state.scan_heads(&from, to.as_deref(), &mut |key, record| {
+    state.scan_through(&from, to.as_deref(), &mut |key, record| {
         let change = Row::parse(key).and_then(|row| change(row, record));
         let Some(change) = change else {
             failed = Some(StateError(format!("the row {key:?} cannot be read")));
