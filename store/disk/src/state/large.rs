@@ -324,6 +324,29 @@ mod tests {
         assert!(!state.has_any(LARGE).unwrap());
     }
 
+    /// As a folder has them that was written before large records were kept apart.
+    #[test]
+    fn large_records_beside_the_others_are_read_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, model) = (State::open(dir.path()).unwrap(), MemoryState::default());
+        for main in 1..=20 {
+            let mut batch = StateBatch::default();
+            batch.put(Table::Key, row(main), record(main, 10_000));
+            model.write(&batch);
+            if main % 2 == 0 {
+                state.write(&batch).unwrap();
+            } else {
+                let keys = state.family(Table::Key);
+                state.db.put_cf(keys, row(main), record(main, 10_000)).unwrap();
+            }
+        }
+        agree(&state, &model, 3, 17);
+        let mut deletion = StateBatch::default();
+        (1..=20).for_each(|main| deletion.delete(Table::Key, row(main)));
+        state.write(&deletion).unwrap();
+        assert_eq!(scanned(&state, b"", None), []);
+    }
+
     #[test]
     fn a_head_without_its_record_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
