@@ -3,7 +3,7 @@
 //! Owns: their keys and encoding (big-endian numbers). Must not know: when they change. A
 //! newcomer's trap: other crates keep values of their own in the same table under other names.
 
-use crate::state::{StateBatch, StateError, StateReader, Table};
+use crate::state::{StateBatch, StateError, StateView, Table};
 
 /// The index of the last applied log entry (APPLY-1).
 pub(crate) const APPLIED_INDEX: &[u8] = b"applied_index";
@@ -21,7 +21,7 @@ pub(crate) const LEASE_TIME: &[u8] = b"lease_time";
 pub(crate) const DIGEST: &[u8] = b"digest";
 
 /// Reads a number.
-pub(crate) fn read_i64(state: &dyn StateReader, key: &[u8]) -> Result<Option<i64>, StateError> {
+pub(crate) fn read_i64(state: &dyn StateView, key: &[u8]) -> Result<Option<i64>, StateError> {
     let Some(value) = state.get(Table::Meta, key)? else { return Ok(None) };
     match <[u8; 8]>::try_from(&value[..]) {
         Ok(bytes) => Ok(Some(i64::from_be_bytes(bytes))),

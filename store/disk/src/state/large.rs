@@ -358,5 +358,13 @@ mod tests {
         let scan = state.scan(Table::Key, b"", None, &mut |_, _| ControlFlow::Continue(()));
         assert!(scan.unwrap_err().to_string().ends_with("is missing"));
         assert_eq!(state.get(Table::Key, &row(1)).unwrap(), None);
+        let limit = HistoryLimit { revisions_max: 10, bytes_max: 1 << 20 };
+        let history = || read_history(&state, 1, 1, limit, &|_| true);
+        assert!(history().unwrap_err().to_string().ends_with("which has a head"));
+        // Unless a compaction may have removed it while it was read.
+        let mut compaction = StateBatch::default();
+        compaction.put(Table::Meta, b"compact_scheduled".to_vec(), 1_i64.to_be_bytes().to_vec());
+        state.write(&compaction).unwrap();
+        assert!(history().unwrap().revisions.is_empty());
     }
 }

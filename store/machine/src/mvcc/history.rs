@@ -12,6 +12,7 @@ use kijabi_proto::mvccpb::{Event, KeyValue, event::EventType};
 use super::head::{is_record_head, record_key};
 use super::row::Row;
 use super::store::{Mvcc, Rows as _, decode};
+use crate::meta;
 use crate::outcome::RevisionEvents;
 use crate::state::{StateError, StateView};
 
@@ -68,7 +69,6 @@ pub fn read_history(
                 bytes += record_bytes;
                 push(&mut revisions, row.main, event);
             }
-            // A compaction has removed it meanwhile.
             Ok(None) => {}
             Err(error) => {
                 failed = Some(error);
@@ -94,7 +94,8 @@ fn push(revisions: &mut Vec<RevisionEvents>, revision: i64, event: Event) {
     }
 }
 
-/// The event of a row, by its record or the head of it, and the record's size.
+/// The event of a row, by its record or the head of it, and the record's size; `None` if a
+/// compaction has removed the record meanwhile.
 fn event(
     state: &dyn StateView,
     row: Row,
@@ -105,7 +106,14 @@ fn event(
     } else {
         Some(Bytes::copy_from_slice(head))
     };
-    let Some(record) = record else { return Ok(None) };
+    let Some(record) = record else {
+        // Nothing but a compaction removes one, and it says so before.
+        let compacted = meta::read_i64(state, meta::COMPACT_SCHEDULED)?;
+        return match compacted {
+            Some(revision) if row.main <= revision => Ok(None),
+            _ => Err(StateError(format!("no record of {row:?}, which has a head"))),
+        };
+    };
     let bytes = record.len();
     let kv = decode(record)?;
     if row.tombstone {
