@@ -42,6 +42,16 @@ pub fn is_large(record_bytes: u64) -> bool {
     record_bytes >= limits::STATE_LARGE_RECORD_BYTES as u64
 }
 
+/// What is wanted of the rows of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All of them, but the values of few: some have only a head ([`crate::record_head`]).
+    Heads,
+    /// Those with large records: others may be left out. A large one may be, too; then it is still
+    /// found by its key.
+    Large,
+}
+
 /// The durable state could not be read.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("state read failed: {0}")]
@@ -70,21 +80,10 @@ pub trait StateView {
         Ok(())
     }
 
-    /// The same as [`StateView::scan`] of the rows of keys when nobody wants the values of most of
-    /// them: some have only a head ([`crate::record_head`]).
-    fn scan_heads(
+    /// The same as [`StateView::scan`] of the rows of keys, without what nobody wants.
+    fn scan_rows(
         &self,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut VisitPair<'_>,
-    ) -> Result<(), StateError> {
-        self.scan(Table::Key, from, to, visit)
-    }
-
-    /// The same as [`StateView::scan`] of the rows of keys if nobody wants those that are not large:
-    /// they may be left out. A large one may be, too; then it is still found by its key.
-    fn scan_large(
-        &self,
+        _wanted: Wanted,
         from: &[u8],
         to: Option<&[u8]>,
         visit: &mut VisitPair<'_>,
@@ -111,15 +110,15 @@ pub trait StateReader: StateView + Send + Sync + 'static {
     /// Reads on one consistent view: what is removed meanwhile can still be read.
     fn with_view(&self, read: &mut dyn FnMut(&dyn StateView));
 
-    /// The same as [`StateView::scan_heads`] of very many rows that nobody is going to read soon
-    /// again.
+    /// The same as [`StateView::scan_rows`] for the heads of very many rows that nobody is going to
+    /// read soon again.
     fn scan_through(
         &self,
         from: &[u8],
         to: Option<&[u8]>,
         visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
-        self.scan_heads(from, to, visit)
+        self.scan_rows(Wanted::Heads, from, to, visit)
     }
 
     /// About how many bytes [`StateReader::scan_through`] reads from `from` on, before `to`; 0 if

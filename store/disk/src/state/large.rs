@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use kijabi_machine::state::{StateError, Table, VisitPair, is_large};
+use kijabi_machine::state::{StateError, Table, VisitPair, Wanted, is_large};
 use kijabi_machine::{is_record_head, record_head};
 use rocksdb::{ColumnFamily, DBRawIterator, ReadOptions, Snapshot, WriteBatch};
 
@@ -58,6 +58,14 @@ impl Scan<'_> {
 impl State {
     fn large(&self) -> &ColumnFamily {
         self.named(LARGE)
+    }
+
+    /// The family that has what is wanted.
+    pub(super) fn with(&self, wanted: Wanted) -> &ColumnFamily {
+        match wanted {
+            Wanted::Heads => self.family(Table::Key),
+            Wanted::Large => self.large(),
+        }
     }
 
     pub(super) fn has_large(&self) -> bool {
@@ -154,16 +162,6 @@ impl State {
             }
         })?;
         broken.map_or(Ok(()), Err)
-    }
-
-    /// Visits the large records of a range.
-    pub(super) fn scan_large_with(
-        &self,
-        range: (&[u8], Option<&[u8]>),
-        scan: Scan<'_>,
-        visit: &mut VisitPair<'_>,
-    ) -> Result<(), StateError> {
-        self.scan_family(self.large(), range, scan, visit)
     }
 }
 
@@ -276,7 +274,7 @@ mod tests {
             }
             agree(&state, &model, ends.0, ends.1);
             let mut heads = 0;
-            state.scan_heads(b"", None, &mut |_, head| {
+            state.scan_rows(Wanted::Heads, b"", None, &mut |_, head| {
                 heads += 1;
                 assert!(head.len() < limits::STATE_LARGE_RECORD_BYTES);
                 ControlFlow::Continue(())

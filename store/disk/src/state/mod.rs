@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use kijabi_base::limits;
 use kijabi_machine::state::{
-    StateBatch, StateError, StateOp, StateReader, StateView as _, Table, VisitPair,
+    StateBatch, StateError, StateOp, StateReader, StateView as _, Table, VisitPair, Wanted,
 };
 use large::{Again, Scan};
 use rocksdb::{
@@ -319,22 +319,14 @@ impl kijabi_machine::state::StateView for StateView<'_> {
         self.state.scan_with(table, (from, to), self.scanning(), visit)
     }
 
-    fn scan_heads(
+    fn scan_rows(
         &self,
+        wanted: Wanted,
         from: &[u8],
         to: Option<&[u8]>,
         visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
-        self.state.scan_family(self.state.family(Table::Key), (from, to), self.scanning(), visit)
-    }
-
-    fn scan_large(
-        &self,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut VisitPair<'_>,
-    ) -> Result<(), StateError> {
-        self.state.scan_large_with((from, to), self.scanning(), visit)
+        self.state.scan_family(self.state.with(wanted), (from, to), self.scanning(), visit)
     }
 }
 
@@ -368,24 +360,15 @@ impl kijabi_machine::state::StateView for State {
         self.scan_with(table, (from, to), scan, visit)
     }
 
-    fn scan_heads(
+    fn scan_rows(
         &self,
+        wanted: Wanted,
         from: &[u8],
         to: Option<&[u8]>,
         visit: &mut VisitPair<'_>,
     ) -> Result<(), StateError> {
         let scan = Scan { snapshot: None, again: Again::Often };
-        self.scan_family(self.family(Table::Key), (from, to), scan, visit)
-    }
-
-    fn scan_large(
-        &self,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut VisitPair<'_>,
-    ) -> Result<(), StateError> {
-        let scan = Scan { snapshot: None, again: Again::Often };
-        self.scan_large_with((from, to), scan, visit)
+        self.scan_family(self.with(wanted), (from, to), scan, visit)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::ops::{ControlFlow, Range};
 
 use super::row::Row;
-use crate::state::{StateError, StateView, Table};
+use crate::state::{StateError, StateView, Table, Wanted};
 
 /// Fewer rows are not worth a walk of their own.
 const RUN_ROWS_MIN: usize = 16;
@@ -97,7 +97,7 @@ fn walk(
         ControlFlow::Continue(())
     };
     if rows.iter().all(|row| row.large.0) {
-        view.scan_large(&from, Some(&to), &mut pass)?;
+        view.scan_rows(Wanted::Large, &from, Some(&to), &mut pass)?;
     } else {
         view.scan(Table::Key, &from, Some(&to), &mut pass)?;
     }

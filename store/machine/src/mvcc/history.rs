@@ -14,7 +14,7 @@ use super::row::Row;
 use super::store::{Mvcc, Rows as _, decode};
 use crate::meta;
 use crate::outcome::RevisionEvents;
-use crate::state::{StateError, StateView};
+use crate::state::{StateError, StateView, Wanted};
 
 /// Events of past revisions.
 #[derive(Debug)]
@@ -48,7 +48,8 @@ pub fn read_history(
     let (mut looked, mut bytes, mut current) = (0, 0, None);
     let mut failed = None;
     let end = Row::first_key_of(next);
-    state.scan_heads(&Row::first_key_of(from), Some(&end), &mut |key, head| {
+    let from = Row::first_key_of(from);
+    state.scan_rows(Wanted::Heads, &from, Some(&end), &mut |key, head| {
         let Some(row) = Row::parse(key) else {
             failed = Some(StateError(format!("not a row's key: {key:?}")));
             return ControlFlow::Break(());
