@@ -46,8 +46,8 @@ pub struct Compare {
     /// Where the data is.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "tmpfs,disk")]
     pub storage: Vec<Storage>,
-    /// How long each load is measured.
-    #[arg(long, default_value = "3s", value_parser = duration)]
+    /// How long each load is measured; rounds tell more than length does.
+    #[arg(long, default_value = "1s", value_parser = duration)]
     pub each: Duration,
     /// Largest number of keys of the rows about memory and recovery; 10000000 takes its time.
     #[arg(long, default_value_t = 1_000_000)]
