@@ -18,6 +18,7 @@ mod demise;
 mod drivers;
 mod error;
 mod fatal;
+mod framing;
 mod identity;
 mod integrity;
 mod leases;

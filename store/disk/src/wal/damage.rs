@@ -1,6 +1,8 @@
 //! Files of the Raft log that something has damaged: whatever it is, opening them is a clear error or
 //! loses nothing that was acknowledged, and never a panic.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 
 use super::frame::{self, Record};

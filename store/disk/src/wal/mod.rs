@@ -9,6 +9,7 @@ mod damage;
 mod error;
 mod frame;
 mod memory;
+mod queue;
 mod recover;
 mod segment;
 #[cfg(test)]
@@ -16,18 +17,19 @@ mod tests;
 mod writer;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kijabi_base::limits;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
 
 pub use error::WalError;
 use frame::{ENTRY_PREFIX_BYTES, Record};
-use memory::{Found, Memory, Place};
+use memory::Found;
+use queue::{Inner, Shared};
 use writer::{Job, Writer};
 
 use crate::vfs::Vfs;
@@ -107,32 +109,6 @@ struct Handle {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the callers and the writer share.
-struct Shared {
-    vfs: Arc<dyn Vfs>,
-    dir: PathBuf,
-    options: WalOptions,
-    inner: Mutex<Inner>,
-    wake: Condvar,
-}
-
-struct Inner {
-    memory: Memory,
-    jobs: Vec<Job>,
-    /// Jobs that somebody waits for; the others are written along with them.
-    urgent: usize,
-    /// Whether somebody writes; nobody else does then.
-    writing: bool,
-    /// Syncs in a row that took next to no time.
-    quick_syncs: u32,
-    /// Syncs in a row that took no longer than waking a thread for each.
-    fair_syncs: u32,
-    /// Whether entries are sent to others once they were handed over.
-    replicates: bool,
-    closed: bool,
-    failed: Option<Arc<str>>,
-}
-
 // === impl Wal ===
 
 impl Wal {
@@ -143,23 +119,7 @@ impl Wal {
             recover::recover(&*vfs, dir, &options)?;
         memory.evict();
         let written = memory.hard.clone();
-        let shared = Arc::new(Shared {
-            vfs,
-            dir: dir.to_owned(),
-            options,
-            inner: Mutex::new(Inner {
-                memory,
-                jobs: Vec::new(),
-                urgent: 0,
-                writing: false,
-                quick_syncs: 0,
-                fair_syncs: 0,
-                replicates: false,
-                closed: false,
-                failed: None,
-            }),
-            wake: Condvar::new(),
-        });
+        let shared = Arc::new(Shared::new(vfs, dir, options, memory));
         let writer = Writer::new(Arc::clone(&shared), segments, offset, written);
         let writer = Arc::new(Mutex::new(writer));
         let (jobs, writes) = (Arc::clone(&shared), Arc::clone(&writer));
@@ -354,169 +314,3 @@ impl Drop for Handle {
         self.close();
     }
 }
-
-// === impl Shared ===
-
-impl Shared {
-    fn lock(&self) -> Result<MutexGuard<'_, Inner>, WalError> {
-        let inner = self.inner.lock();
-        match &inner.failed {
-            Some(why) => Err(WalError::Failed(Arc::clone(why))),
-            None if inner.closed => Err(WalError::Closed),
-            None => Ok(inner),
-        }
-    }
-
-    /// A frame above the limit could be written but would be taken for corruption when it is read.
-    fn check_size(&self, index: u64, bytes: usize) -> Result<(), WalError> {
-        let bytes_max = self.options.frame_bytes_max;
-        if bytes > bytes_max {
-            return Err(WalError::TooLarge { index, bytes, bytes_max });
-        }
-        Ok(())
-    }
-
-    fn submit(&self, inner: &mut Inner, job: Job) {
-        let urgent = job.durable.is_some();
-        inner.jobs.push(job);
-        if urgent {
-            inner.urgent += 1;
-            self.wake.notify_one();
-        }
-    }
-
-    /// Waits for a job somebody waits for; gives all there are, up to a batch's size. `None` once
-    /// the log is closed and everything is written.
-    fn take_jobs(&self) -> Option<Vec<Job>> {
-        let mut inner = self.inner.lock();
-        while inner.writing || (inner.urgent == 0 && !inner.closed) {
-            self.wake.wait(&mut inner);
-        }
-        if inner.jobs.is_empty() || inner.failed.is_some() {
-            return None;
-        }
-        Some(inner.take_batch())
-    }
-
-    /// Lets the next one write.
-    fn end_turn(&self) {
-        let mut inner = self.inner.lock();
-        inner.writing = false;
-        if inner.urgent > 0 || inner.closed {
-            self.wake.notify_one();
-        }
-    }
-
-    /// A sync took this long.
-    fn synced(&self, took: Duration) {
-        let mut inner = self.inner.lock();
-        let count = |before: u32, most| if took <= most { before.saturating_add(1) } else { 0 };
-        inner.quick_syncs = count(inner.quick_syncs, QUICK_SYNC);
-        inner.fair_syncs = count(inner.fair_syncs, FAIR_SYNC);
-    }
-
-    fn is_idle(&self) -> bool {
-        self.inner.lock().urgent == 0
-    }
-
-    fn placed(&self, places: Vec<(u64, u64, Place)>) {
-        let mut inner = self.inner.lock();
-        for (index, stamp, place) in places {
-            inner.memory.placed(index, stamp, place);
-        }
-        inner.memory.evict();
-    }
-
-    /// Answers everybody who waits, and everybody who will ask.
-    fn fail(&self, error: &WalError, unfinished: Vec<Job>) {
-        let why: Arc<str> = error.to_string().into();
-        let waiting = {
-            let mut inner = self.inner.lock();
-            inner.failed = Some(Arc::clone(&why));
-            std::mem::take(&mut inner.jobs)
-        };
-        for job in unfinished.into_iter().chain(waiting) {
-            if let Some(durable) = job.durable {
-                durable(Err(WalError::Failed(Arc::clone(&why))));
-            }
-        }
-    }
-
-    fn read_place(&self, place: &Place, id: LogId) -> Result<Bytes, WalError> {
-        let segment = &place.segment;
-        let payload = ENTRY_PREFIX_BYTES + place.data_bytes as usize;
-        let mut bytes = vec![0; frame::FRAME_HEADER_BYTES + payload];
-        segment
-            .file
-            .read_at(u64::from(place.offset), &mut bytes)
-            .map_err(|error| WalError::io(&segment.path, error))?;
-        let frame =
-            frame::decode(&bytes.into(), 0, Some(segment.salt), self.options.frame_bytes_max);
-        match frame.map(|frame| frame.record) {
-            Some(Record::Entry(entry)) if entry.id == id => Ok(entry.data),
-            _ => {
-                let what = format!("entry {} is not there any more", id.index);
-                Err(WalError::corrupt(&segment.path, u64::from(place.offset), what))
-            }
-        }
-    }
-}
-
-// === impl Inner ===
-
-impl Inner {
-    /// The caller writes what it has just added if nobody else writes, and the disk is so quick
-    /// that telling the writer's thread would take longer.
-    fn who_writes(&self) -> Writes {
-        let bytes: usize = self.jobs.iter().map(|job| job.bytes).sum();
-        let quick = self.quick_syncs >= QUICK_SYNCS_MIN;
-        // Little was asked, so there is little to do meanwhile.
-        let little = bytes <= LITTLE_BYTES_MAX && (quick || self.fair_syncs >= QUICK_SYNCS_MIN);
-        match (self.writing || self.urgent > 1, self.replicates) {
-            (true, _) => Writes::Thread,
-            (false, true) if little => Writes::CallerSoon,
-            (false, false) if little => Writes::CallerNow,
-            (false, _) if quick && bytes <= AT_ONCE_BYTES_MAX => Writes::CallerNow,
-            (false, _) => Writes::Thread,
-        }
-    }
-
-    /// Takes what is waiting, up to a batch's size, to be written by whoever calls.
-    fn take_batch(&mut self) -> Vec<Job> {
-        let mut bytes = 0;
-        let fitting = self.jobs.iter().take_while(|job| {
-            let fits = bytes == 0 || bytes + job.bytes <= limits::LOG_WRITE_BATCH_BYTES_MAX;
-            bytes += job.bytes;
-            fits
-        });
-        let count = fitting.count();
-        let batch: Vec<Job> = self.jobs.drain(..count).collect();
-        self.urgent -= batch.iter().filter(|job| job.durable.is_some()).count();
-        self.writing = true;
-        batch
-    }
-}
-
-/// A sync that takes no longer costs less than waking a thread twice.
-const QUICK_SYNC: Duration = Duration::from_micros(50);
-/// A sync that takes no longer costs about what waking a thread twice does.
-const FAIR_SYNC: Duration = Duration::from_micros(400);
-/// So many of them in a row, and the disk is believed to be quick; one that is slower ends it.
-const QUICK_SYNCS_MIN: u32 = 64;
-/// More bytes go to the writer's thread, however quick the disk is.
-const AT_ONCE_BYTES_MAX: usize = 64 << 10;
-/// More bytes than a few small requests have go to the writer's thread if a sync takes its time.
-const LITTLE_BYTES_MAX: usize = 1 << 10;
-
-impl Job {
-    fn of(record: Record, durable: Option<Callback>) -> Self {
-        let payload = match &record {
-            Record::Vote(vote) => vote.len(),
-            _ => ENTRY_ID_BYTES,
-        };
-        let bytes = frame::frame_bytes(payload);
-        Self { records: vec![record], stamps: Vec::new(), bytes, durable }
-    }
-}
-
-const ENTRY_ID_BYTES: usize = 16;

@@ -513,41 +513,6 @@ fn within(found: &Model, allowed: &[(usize, Model)]) -> bool {
         })
 }
 
-#[test]
-fn who_writes_depends_on_the_disk_on_how_much_and_on_who_else_waits() {
-    let many = QUICK_SYNCS_MIN;
-    use Writes::{CallerNow as Now, CallerSoon as Soon, Thread};
-    // (quick syncs, fair syncs, replicates, bytes): who writes.
-    for (quick, fair, replicates, bytes, writes) in [
-        (0, 0, false, 10, Thread),
-        (many, many, false, 10, Now),
-        (many, many, true, AT_ONCE_BYTES_MAX, Now),
-        (many, many, false, AT_ONCE_BYTES_MAX + 1, Thread),
-        (many, many, true, LITTLE_BYTES_MAX, Soon),
-        (many - 1, many, false, LITTLE_BYTES_MAX, Now),
-        (0, many, false, LITTLE_BYTES_MAX + 1, Thread),
-        (0, many, true, 10, Soon),
-        (0, many, true, LITTLE_BYTES_MAX + 1, Thread),
-        (0, many - 1, false, 10, Thread),
-    ] {
-        let mut inner = Inner {
-            memory: Memory::default(),
-            jobs: vec![Job { bytes, ..Job::default() }],
-            urgent: 1,
-            writing: false,
-            quick_syncs: quick,
-            fair_syncs: fair,
-            replicates,
-            closed: false,
-            failed: None,
-        };
-        let what = format!("{quick} {fair} {replicates} {bytes}");
-        assert_eq!(inner.who_writes(), writes, "{what}");
-        inner.writing = true;
-        assert_eq!(inner.who_writes(), Thread, "{what}: somebody writes");
-    }
-}
-
 /// What is left to the caller is durable once it has written it, or with what is added after it.
 #[test]
 fn what_is_left_to_the_caller_is_written_by_it_or_with_what_follows() {

@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
+use super::Callback;
 use super::error::WalError;
 use super::frame::{self, Record};
 use super::memory::Place;
+use super::queue::Shared;
 use super::segment::{self, HardState, Segment};
-use super::{Callback, Shared};
 
 /// Room that was reserved and never written costs a sync more than room that was: the file system
 /// has to note that it holds something now, and other files' syncs wait for that, too. So a small

@@ -13,6 +13,7 @@ mod pipeline;
 mod roster;
 mod runtime;
 pub(crate) mod seed;
+mod standing;
 #[cfg(test)]
 mod tests;
 pub(crate) mod types;
@@ -20,13 +21,10 @@ mod work;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use kijabi_base::clock::{self, Instant};
+use openraft::SnapshotPolicy;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
-use openraft::{Instant as _, ServerState, SnapshotPolicy};
-use tokio::sync::watch;
 
 pub(crate) use applier::{Applier, has_compaction};
 pub(crate) use awaited::Awaited;
@@ -34,14 +32,12 @@ pub(crate) use grants::Grants;
 pub(crate) use log_store::LogStore;
 pub(crate) use network::Network;
 pub(crate) use roster::{Roster, RosterError};
+pub(crate) use standing::{Follow, Liveness, observe};
 pub(crate) use types::{Payload, Peer, TypeConfig};
 
 use crate::config::Config;
 use crate::crew::Spawner;
-use crate::fatal::Fatal;
 use crate::limits::REPLICATION_MESSAGE_ENTRIES_MAX;
-use crate::peer::Contact;
-use crate::store::Standing;
 
 /// Raft with our types.
 pub(crate) type Raft = openraft::Raft<TypeConfig, Applier>;
@@ -51,18 +47,22 @@ pub(crate) type Raft = openraft::Raft<TypeConfig, Applier>;
 #[error("consensus cannot start: {0}")]
 pub(crate) struct ConsensusError(String);
 
+/// What Raft is made of.
+pub(crate) struct RaftParts {
+    pub(crate) member_id: u64,
+    pub(crate) network: Network,
+    pub(crate) log: LogStore,
+    pub(crate) applier: Applier,
+}
+
 /// Starts Raft, or continues from what is on disk. `first_members` is the membership of a new
 /// cluster; it does not count for one that exists.
 ///
 /// All first members begin with the same one entry, so it does not matter who is elected first.
-#[allow(clippy::too_many_arguments, reason = "what Raft is made of")]
 pub(crate) async fn start(
     crew: &Spawner,
     config: &Config,
-    member_id: u64,
-    network: Network,
-    log: LogStore,
-    applier: Applier,
+    RaftParts { member_id, network, log, applier }: RaftParts,
     first_members: BTreeMap<u64, Peer>,
 ) -> Result<Raft, ConsensusError> {
     let failed = |error: String| ConsensusError(error);
@@ -145,137 +145,3 @@ fn settings(config: &Config, alone: bool) -> openraft::Config {
 
 /// The log is purged in steps of this many entries: its files go as a whole anyway.
 const PURGE_BATCH_ENTRIES: u64 = 16;
-
-/// The term this member leads in, if it leads.
-#[derive(Debug, Default)]
-struct Leadership(Option<u64>);
-
-impl Leadership {
-    /// Takes what was seen last; whether this member leads, if that is news. Another term is
-    /// another leadership, also if the time between was not seen (LEASE-1).
-    fn changed(&mut self, term: Option<u64>) -> Option<bool> {
-        let before = std::mem::replace(&mut self.0, term);
-        (before != term).then_some(term.is_some())
-    }
-}
-
-/// What tells whether there is a leader at this moment.
-pub(crate) struct Liveness {
-    /// When a leader was last heard of.
-    pub(crate) contact: Contact,
-    /// Silence after which it counts as gone.
-    pub(crate) limit: Duration,
-    /// How often to look.
-    pub(crate) interval: Duration,
-}
-
-impl Liveness {
-    /// The leader that Raft names, unless it has been silent for too long: a leader for a quorum,
-    /// or a follower for its leader.
-    fn leader(
-        &self,
-        seen: &openraft::RaftMetrics<TypeConfig>,
-        leads_since: Option<Instant>,
-    ) -> u64 {
-        let Some(leader) = seen.current_leader else { return 0 };
-        let alive = if seen.state == ServerState::Leader {
-            let acknowledged = seen.last_quorum_acked.map(|at| at.into_inner().elapsed());
-            let led = leads_since.map(|since| since.elapsed()).unwrap_or_default();
-            acknowledged.unwrap_or(led).min(led) < self.limit || is_alone(seen)
-        } else {
-            leader != seen.id && self.contact.is_recent(leader, self.limit)
-        };
-        if alive { leader } else { 0 }
-    }
-}
-
-fn is_alone(seen: &openraft::RaftMetrics<TypeConfig>) -> bool {
-    seen.membership_config.membership().nodes().count() < 2
-}
-
-/// Whether a member is to learn only. One that is to vote, but has not caught up yet, is none.
-fn is_learner(seen: &openraft::RaftMetrics<TypeConfig>, member_id: u64) -> bool {
-    let peer = seen.membership_config.membership().get_node(&member_id);
-    peer.is_none_or(|peer| peer.learner)
-}
-
-/// Between two looks at what changes with each entry. Another leader or term is seen at once.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
-
-/// Keeps `standing` current, telling `changed` the old and the new one, and calls `led` when this
-/// member begins or ceases to lead, `replicates` when it begins or ceases to lead others. Ends with
-/// Raft; an end that nobody asked for stops the member.
-pub(crate) async fn observe(
-    raft: Raft,
-    liveness: Liveness,
-    standing: watch::Sender<Standing>,
-    led: impl Fn(bool),
-    changed: impl Fn(Standing, Standing),
-    replicates: impl Fn(bool),
-    fatal: Fatal,
-) {
-    let (mut metrics, mut servers) = (raft.metrics(), raft.server_metrics());
-    // Raft names a new leader a moment before it has been heard of.
-    let mut heard = liveness.contact.watch();
-    let mut leadership = Leadership::default();
-    let (mut leads_since, mut ended, mut sending) = (None, false, false);
-    loop {
-        let (now, leading, alone, running) = {
-            let seen = metrics.borrow_watched();
-            let member_id = seen.id;
-            let leading = (seen.state == ServerState::Leader).then_some(seen.current_term);
-            if leading != leadership.0 {
-                leads_since = leading.map(|_| clock::now());
-            }
-            let index = |id: &Option<types::LogId>| id.as_ref().map_or(0, |id| id.index);
-            let now = Standing {
-                leader: liveness.leader(&seen, leads_since),
-                term: seen.current_term,
-                committed_index: index(&seen.local_committed),
-                applied_index: index(&seen.last_applied),
-                is_learner: is_learner(&seen, member_id),
-            };
-            (now, leading, is_alone(&seen), seen.running_state.clone())
-        };
-        if let Some(leads) = leadership.changed(leading) {
-            led(leads);
-        }
-        let sends = leading.is_some() && !alone;
-        if sends != sending {
-            replicates(sends);
-            sending = sends;
-        }
-        let mut before = now;
-        standing.send_if_modified(|standing| {
-            before = std::mem::replace(standing, now);
-            // Who follows it waits for another leader, not for each entry.
-            (before.leader, before.term, before.is_learner)
-                != (now.leader, now.term, now.is_learner)
-        });
-        changed(before, now);
-        if let Err(error) = running {
-            // A shutdown that was asked for has dropped the receiver of this by then.
-            return fatal.stop(error.to_string());
-        }
-        if ended {
-            return;
-        }
-        // What changes with each entry is not looked at each time.
-        tokio::select! {
-            // After the end, one more look tells why.
-            seen = servers.changed() => {
-                ended = seen.is_err();
-                continue;
-            }
-            () = tokio::time::sleep(BETWEEN_LOOKS) => {}
-        }
-        // Silence is no change: it has to be looked for, unless there is nobody to hear.
-        let silence = tokio::time::sleep(liveness.interval);
-        tokio::select! {
-            seen = metrics.changed() => ended = seen.is_err(),
-            seen = servers.changed() => ended = seen.is_err(),
-            Ok(()) = heard.changed() => {}
-            () = silence, if !alone => {}
-        }
-    }
-}

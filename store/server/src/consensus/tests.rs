@@ -1,4 +1,4 @@
-//! openraft's own suite for storages, on ours; what an observer makes of what it sees.
+//! openraft's own suite for storages, on ours.
 
 use std::sync::Arc;
 
@@ -43,15 +43,4 @@ impl StoreBuilder<TypeConfig, LogStore, Applier, tempfile::TempDir> for Builder 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_storage_passes_openrafts_suite() {
     Suite::test_all(Builder).await.unwrap();
-}
-
-/// LEASE-1: between two looks this member may have lost its office and got it back. Another leader
-/// may have renewed leases meanwhile, so their time begins anew.
-#[test]
-fn a_new_term_of_the_same_leader_is_a_new_leadership() {
-    let mut leadership = Leadership::default();
-    let seen = [None, Some(3), Some(3), Some(5), Some(5), None, None, Some(6)];
-    let news = seen.map(|term| leadership.changed(term));
-    let expected = [None, Some(true), None, Some(true), None, Some(false), None, Some(true)];
-    assert_eq!(news, expected);
 }

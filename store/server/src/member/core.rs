@@ -13,14 +13,14 @@ use super::Parts;
 use super::opened::Opened;
 use crate::barrier::{self, Barrier};
 use crate::cluster::{self, Cluster};
-use crate::consensus::{self, Applier, LogStore, Raft};
+use crate::consensus::{self, Applier, Follow, LogStore};
 use crate::demise::Demise;
 use crate::drivers::{self, DatabaseSize};
 use crate::fatal::Fatal;
 use crate::integrity::Comparison;
 use crate::leases;
 use crate::metrics::Metrics;
-use crate::peer::{Contact, PeerPort, Route, Streams};
+use crate::peer::{Contact, PeerPort, PeerPortParts, Route, Streams};
 use crate::propose::{self, Carrier};
 use crate::store::{Standing, Store, StoreParts};
 use crate::watch::Hub;
@@ -68,11 +68,18 @@ impl Core {
         let streams = Streams::default();
         let demise = Demise::new(store.route().clone(), streams.clone());
         tasks::spawn_until("demise", halt.clone(), demise.clone().watch());
-        let ends = (streams, demise);
-        let with = (LogStore::new(wal.clone()), applier.clone(), awaited);
-        let (to, stop) = (store.clone(), peer_stop.clone());
-        let counters = Arc::clone(&metrics);
-        let peers = PeerPort::new(identity, with, to, contact, ends, stop, counters);
+        let peers = PeerPort::new(PeerPortParts {
+            identity,
+            log: LogStore::new(wal.clone()),
+            applier: applier.clone(),
+            awaited,
+            store: store.clone(),
+            contact,
+            streams,
+            demise,
+            stop: peer_stop.clone(),
+            metrics: Arc::clone(&metrics),
+        });
         let parts = Parts {
             raft,
             crew,
@@ -133,8 +140,13 @@ fn run_store(
         limit: config.election_timeout,
         interval: config.heartbeat_interval,
     };
-    let observer = observe(&store, raft, liveness, standing, metrics, opened.wal.clone(), fatal);
-    tasks::spawn_until("standing", halt.clone(), observer);
+    let follow = Consequences {
+        store: store.clone(),
+        metrics: Arc::clone(metrics),
+        wal: opened.wal.clone(),
+    };
+    let observing = consensus::observe(raft.clone(), liveness, standing, follow, fatal.clone());
+    tasks::spawn_until("standing", halt.clone(), observing);
     tasks::spawn_until("watch-fan-out", halt.clone(), Arc::clone(hub).keep_telling());
     let size = DatabaseSize::new(hooks.written_bytes(), Arc::clone(metrics));
     size.measure(applier);
@@ -169,29 +181,31 @@ fn ways(opened: &Opened, standing: &watch::Sender<Standing>) -> (Carrier, Barrie
     (carrier, barrier)
 }
 
-/// Keeps the standing current, the leases' time while this member leads, and the metrics.
-fn observe(
-    store: &Store,
-    raft: &Raft,
-    liveness: consensus::Liveness,
-    standing: watch::Sender<Standing>,
-    metrics: &Arc<Metrics>,
+/// What follows from how this member stands.
+struct Consequences {
+    store: Store,
+    metrics: Arc<Metrics>,
     wal: Wal,
-    fatal: &Fatal,
-) -> impl Future<Output = ()> + use<> {
-    let (store, metrics) = (store.clone(), Arc::clone(metrics));
-    let member_id = store.member_id();
-    let changed = move |before, now| metrics.standing(before, now, member_id);
-    let led = move |leads| {
-        let extend_ms = store.config().election_timeout.as_millis() as u64;
-        let now_ms = store.now_ms();
-        let mut machine = store.machine().write();
+}
+
+impl Follow for Consequences {
+    fn changed(&self, before: Standing, now: Standing) {
+        self.metrics.standing(before, now, self.store.member_id());
+    }
+
+    /// The leases' time is kept by the leader.
+    fn led(&self, leads: bool) {
+        let extend_ms = self.store.config().election_timeout.as_millis() as u64;
+        let now_ms = self.store.now_ms();
+        let mut machine = self.store.machine().write();
         if leads {
             machine.leases_promote(now_ms, extend_ms);
         } else {
             machine.leases_demote();
         }
-    };
-    let replicates = move |replicates| wal.set_replicates(replicates);
-    consensus::observe(raft.clone(), liveness, standing, led, changed, replicates, fatal.clone())
+    }
+
+    fn replicates(&self, replicates: bool) {
+        self.wal.set_replicates(replicates);
+    }
 }

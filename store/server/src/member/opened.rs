@@ -23,7 +23,7 @@ use crate::apply_hooks::ApplyHooks;
 use crate::cluster::remote::Remote;
 use crate::cluster::{force, join};
 use crate::config::{Config, ETCD_VERSION};
-use crate::consensus::{self, Applier, Awaited, Grants, LogStore, Network, Raft};
+use crate::consensus::{self, Applier, Awaited, Grants, LogStore, Network, Raft, RaftParts};
 use crate::crew::RunningCrew;
 use crate::identity::{self, Identity};
 use crate::metrics::Metrics;
@@ -104,9 +104,8 @@ pub(super) async fn open(config: Arc<Config>, data: DataDir) -> Result<Opened, C
         log: log.clone(),
         awaited: awaited.clone(),
     };
-    let id = identity.member_id;
-    let (core, to) = (crew.spawner(), applier.clone());
-    let raft = consensus::start(core, &config, id, network, log, to, members).await?;
+    let parts = RaftParts { member_id: identity.member_id, network, log, applier: applier.clone() };
+    let raft = consensus::start(crew.spawner(), &config, parts, members).await?;
     let opened = Opened {
         config,
         identity,

@@ -19,7 +19,7 @@ pub(crate) mod wire;
 pub(crate) use activity::Activity;
 pub(crate) use client::{Link, Peers};
 pub(crate) use contact::Contact;
-pub(crate) use server::PeerPort;
+pub(crate) use server::{PeerPort, PeerPortParts};
 pub(crate) use streams::Streams;
 
 use kijabi_base::clock::Instant;

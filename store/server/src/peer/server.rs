@@ -51,19 +51,24 @@ const PART_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct PeerPort(Arc<Inner>);
 
-struct Inner {
-    identity: Identity,
-    raft: Raft,
-    log: LogStore,
-    applier: Applier,
-    awaited: Awaited,
-    store: Store,
-    contact: Contact,
-    streams: Streams,
-    demise: Demise,
+/// What of the member the service needs.
+pub(crate) struct PeerPortParts {
+    pub(crate) identity: Identity,
+    pub(crate) log: LogStore,
+    pub(crate) applier: Applier,
+    pub(crate) awaited: Awaited,
+    pub(crate) store: Store,
+    pub(crate) contact: Contact,
+    pub(crate) streams: Streams,
+    pub(crate) demise: Demise,
     /// Ends the streams that would never end by themselves.
-    stop: Shutdown,
-    metrics: Arc<Metrics>,
+    pub(crate) stop: Shutdown,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+struct Inner {
+    parts: PeerPortParts,
+    raft: Raft,
     /// Members that this one does not know yet, but others do. No more than there have been.
     vouched: Mutex<BTreeSet<u64>>,
     taker: Taker,
@@ -80,29 +85,12 @@ struct Sender(u64);
 // === impl PeerPort ===
 
 impl PeerPort {
-    pub(crate) fn new(
-        identity: Identity,
-        (log, applier, awaited): (LogStore, Applier, Awaited),
-        store: Store,
-        contact: Contact,
-        (streams, demise): (Streams, Demise),
-        stop: Shutdown,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let raft = store.route().raft().clone();
-        let taker = Taker::new(raft.clone(), awaited.clone());
+    pub(crate) fn new(parts: PeerPortParts) -> Self {
+        let raft = parts.store.route().raft().clone();
+        let taker = Taker::new(raft.clone(), parts.awaited.clone());
         Self(Arc::new(Inner {
-            identity,
+            parts,
             raft,
-            log,
-            applier,
-            awaited,
-            store,
-            contact,
-            streams,
-            demise,
-            stop,
-            metrics,
             vouched: Mutex::default(),
             taker,
             receiving: Semaphore::new(1),
@@ -122,7 +110,7 @@ impl PeerPort {
                 | "/kijabi.peer.v1.Peer/Heartbeat"
                 | "/kijabi.peer.v1.Peer/Snapshot"
         );
-        let admitted = admit(request.headers(), self.0.identity, brings_entries, |id| {
+        let admitted = admit(request.headers(), self.0.parts.identity, brings_entries, |id| {
             is_member(&self.0.raft, id)
         });
         let admitted = match admitted {
@@ -159,12 +147,13 @@ impl PeerPort {
         if known.is_empty() || known.contains(&sender) || self.0.vouched.lock().contains(&sender) {
             return true;
         }
-        let limit = self.0.store.config().election_timeout;
-        let others = known.into_iter().filter(|id| *id != self.0.identity.member_id);
-        let asked = others.filter_map(|id| self.0.store.route().to(id)).map(|link| async move {
-            let answer = link.members(limit).await;
-            answer.is_ok_and(|answer| answer.members.iter().any(|member| member.id == sender))
-        });
+        let limit = self.0.parts.store.config().election_timeout;
+        let others = known.into_iter().filter(|id| *id != self.0.parts.identity.member_id);
+        let asked =
+            others.filter_map(|id| self.0.parts.store.route().to(id)).map(|link| async move {
+                let answer = link.members(limit).await;
+                answer.is_ok_and(|answer| answer.members.iter().any(|member| member.id == sender))
+            });
         let vouched = futures::future::join_all(asked).await.contains(&true);
         if vouched {
             self.0.vouched.lock().insert(sender);
@@ -218,11 +207,11 @@ impl Peer for PeerPort {
         let leader = sender(&request)?;
         let incoming = Entries {
             leader,
-            contact: self.0.contact.clone(),
-            metrics: Arc::clone(&self.0.metrics),
-            open: self.0.streams.open(leader),
+            contact: self.0.parts.contact.clone(),
+            metrics: Arc::clone(&self.0.parts.metrics),
+            open: self.0.parts.streams.open(leader),
         };
-        let stop = self.0.stop.clone();
+        let stop = self.0.parts.stop.clone();
         let requests = request.into_inner().take_until(async move { stop.wait().await });
         Ok(Response::new(Box::pin(incoming.take(&self.0.raft, requests))))
     }
@@ -241,7 +230,7 @@ impl Peer for PeerPort {
         let answer = self.0.raft.append_entries(beat).await.map_err(stopped)?;
         let answer = answer.into_stream_result(previous, previous);
         if answer.is_ok() {
-            self.0.contact.heard(leader);
+            self.0.parts.contact.heard(leader);
         }
         Ok(Response::new(wire::from_appended(&answer)))
     }
@@ -254,12 +243,12 @@ impl Peer for PeerPort {
         let asked = wire::to_vote_request(request.into_inner())?;
         check_vote(&asked.vote, candidate)?;
         let term = asked.vote.leader_id.term;
-        let before = self.0.log.last_before(term);
+        let before = self.0.parts.log.last_before(term);
         let mut answer = self.0.raft.vote(asked).await.map_err(stopped)?;
         if answer.vote_granted {
             // What was before the vote in the log is as durable as the vote. What the new leader has
             // sent meanwhile, by the votes of others, may not be yet.
-            let after = self.0.log.last_before(term);
+            let after = self.0.parts.log.last_before(term);
             answer.last_log_id = after.filter(|_| after == before);
         }
         Ok(Response::new(wire::from_vote_response(&answer)))
@@ -300,7 +289,7 @@ impl Peer for PeerPort {
         request: Request<pb::GoneRequest>,
     ) -> Result<Response<pb::GoneResponse>, Status> {
         let leader = wire::to_vote(request.into_inner().leader)?;
-        Ok(Response::new(self.0.demise.answer(&leader).await))
+        Ok(Response::new(self.0.parts.demise.answer(&leader).await))
     }
 
     async fn snapshot(
@@ -329,12 +318,12 @@ impl Peer for PeerPort {
             return Ok(Response::new(pb::SnapshotResponse { vote }));
         }
         tracing::info!(from = %format_args!("{leader:x}"), %meta, "receiving a snapshot");
-        let incoming = Incoming::begin(self.0.applier.home().clone());
+        let incoming = Incoming::begin(self.0.parts.applier.home().clone());
         let mut going_on = true;
         while going_on {
             match next_part(&mut parts).await? {
                 Some(Part::Data(part)) => {
-                    self.0.contact.heard(leader);
+                    self.0.parts.contact.heard(leader);
                     going_on = incoming.take(part).await;
                 }
                 Some(Part::Head(_)) => return Err(Malformed("a second head").into()),
@@ -363,7 +352,7 @@ impl Peer for PeerPort {
             let known = is_member(&raft, member);
             if known { request } else { Err(refused(Refusal::NotAMember)) }
         });
-        let stop = self.0.stop.clone();
+        let stop = self.0.parts.stop.clone();
         let answers = self.0.taker.clone().take(member, requests);
         Ok(Response::new(Box::pin(answers.take_until(async move { stop.wait().await }))))
     }
@@ -376,7 +365,7 @@ impl Peer for PeerPort {
         let confirmed = self.0.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
         let read = confirmed.map_err(|error| Status::unavailable(error.to_string()))?;
         let index = read.read_log_id().index();
-        self.0.awaited.reads(reader, index);
+        self.0.parts.awaited.reads(reader, index);
         Ok(Response::new(pb::ReadIndexResponse { index }))
     }
 
@@ -385,7 +374,7 @@ impl Peer for PeerPort {
         request: Request<pb::LeaseRenewRequest>,
     ) -> Result<Response<pb::LeaseRenewResponse>, Status> {
         let id = kijabi_machine::LeaseId(request.into_inner().id);
-        match lease::renew_here(&self.0.store, id).await {
+        match lease::renew_here(&self.0.parts.store, id).await {
             Ok(ttl) => Ok(Response::new(pb::LeaseRenewResponse { ttl })),
             Err(Error::Machine(kijabi_machine::Error::LeaseNotFound)) => {
                 Ok(Response::new(pb::LeaseRenewResponse { ttl: 0 }))
@@ -398,7 +387,7 @@ impl Peer for PeerPort {
         &self,
         request: Request<etcd::LeaseTimeToLiveRequest>,
     ) -> Result<Response<etcd::LeaseTimeToLiveResponse>, Status> {
-        match lease::time_to_live_here(&self.0.store, &request.into_inner()).await {
+        match lease::time_to_live_here(&self.0.parts.store, &request.into_inner()).await {
             Ok(response) => Ok(Response::new(response)),
             Err(error) => Err(error.into()),
         }
@@ -408,7 +397,7 @@ impl Peer for PeerPort {
         &self,
         request: Request<pb::DigestRequest>,
     ) -> Result<Response<pb::DigestResponse>, Status> {
-        let machine = self.0.store.machine().read();
+        let machine = self.0.parts.store.machine().read();
         let (applied, index) = (machine.applied_index(), request.get_ref().index);
         Ok(Response::new(pb::DigestResponse { applied, digest: machine.digest_at(index) }))
     }
@@ -420,16 +409,16 @@ impl Peer for PeerPort {
         request: Request<pb::FetchStateRequest>,
     ) -> Result<Response<Self::FetchStateStream>, Status> {
         let member = sender(&request)?;
-        if self.0.store.integrity().is_corrupt() {
+        if self.0.parts.store.integrity().is_corrupt() {
             return Err(EtcdError::Corrupt.into());
         }
         let Ok(sending) = Arc::clone(&self.0.sending).try_acquire_owned() else {
             return Err(Status::resource_exhausted("another state is being sent"));
         };
         tracing::warn!(to = %format_args!("{member:x}"), "sending the state");
-        let checkpoint = self.0.applier.checkpoint().await.map_err(stopped)?;
+        let checkpoint = self.0.parts.applier.checkpoint().await.map_err(stopped)?;
         let parts = snapshot::parts(pb::SnapshotHead::default(), Arc::new(checkpoint));
-        let stop = self.0.stop.clone();
+        let stop = self.0.parts.stop.clone();
         let parts = ReceiverStream::new(parts).map(move |part| {
             let _sending = &sending;
             Ok(part)

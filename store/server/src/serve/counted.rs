@@ -14,12 +14,13 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use crate::framing::{self, PREFIX_BYTES};
 use crate::metrics::rpc::{Call, MethodMetrics};
 
 /// Finds the messages in a body, whatever pieces it comes in.
 #[derive(Debug, Default)]
 struct Frames {
-    head: [u8; 5],
+    head: [u8; PREFIX_BYTES],
     head_bytes: usize,
     left: usize,
 }
@@ -57,8 +58,7 @@ impl Frames {
             self.head_bytes += taken;
             bytes = &bytes[taken..];
             if self.head_bytes == self.head.len() {
-                let [_, length @ ..] = self.head;
-                self.left = u32::from_be_bytes(length) as usize;
+                self.left = framing::message_bytes(self.head);
                 self.head_bytes = 0;
                 messages += 1;
             }

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -19,11 +19,9 @@ use tonic::{Code, Status};
 
 use super::counted::Sent;
 use super::refusal;
+use crate::framing::{self, PREFIX_BYTES, framed};
 use crate::metrics::rpc::{Call, MethodMetrics};
 use crate::service;
-
-/// Bytes before a message: whether it is compressed, and its length.
-const PREFIX_BYTES: usize = 5;
 
 /// Whether the call can be answered here.
 pub(super) fn takes(headers: &HeaderMap) -> bool {
@@ -116,8 +114,8 @@ fn joined(read: Bytes, more: Bytes) -> Bytes {
 
 /// The message, if it is there as a whole.
 fn whole(read: &Bytes, bytes_max: usize) -> Result<Option<Bytes>, Status> {
-    let Some(mut prefix) = read.get(..PREFIX_BYTES) else { return Ok(None) };
-    match prefix.get_u8() {
+    let Some(prefix) = read.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+    match prefix[0] {
         0 => {}
         1 => {
             return Err(Status::internal(
@@ -132,7 +130,7 @@ fn whole(read: &Bytes, bytes_max: usize) -> Result<Option<Bytes>, Status> {
             )));
         }
     }
-    let length = prefix.get_u32() as usize;
+    let length = framing::message_bytes(*prefix);
     if length > bytes_max {
         return Err(Status::resource_exhausted(refusal::too_large(length, bytes_max)));
     }
@@ -154,17 +152,6 @@ fn respond<A: Message>(response: tonic::Response<A>, call: Call) -> Response<Bod
     response.headers_mut().insert(header::CONTENT_TYPE, grpc);
     *response.extensions_mut() = extensions;
     service::complete(response)
-}
-
-/// A message and what stands before it, in one buffer.
-fn framed(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
-    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + length);
-    frame.put_u8(0);
-    // Nothing makes an answer of 4 GiB: large ranges are bounded.
-    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    message.encode_raw(&mut frame);
-    frame.freeze()
 }
 
 /// The body of an answer: the message, then the status.

@@ -9,11 +9,10 @@ use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::encoded::Part;
+use crate::framing::{PREFIX_BYTES, prefix};
 
 /// The id in answers that are about no single watch.
 pub(super) const NO_WATCH: i64 = -1;
-/// Bytes before a message.
-const PREFIX_BYTES: usize = 5;
 /// The tag of `WatchResponse.events`.
 const EVENTS_TAG: u8 = 11 << 3 | 2;
 
@@ -68,9 +67,7 @@ impl Message {
 
     /// Adds the message as it goes over the wire.
     pub(super) fn put(&self, wire: &mut Vec<u8>) {
-        // Not compressed, then the length.
-        wire.push(0);
-        wire.extend_from_slice(&u32::try_from(self.bytes).unwrap_or(u32::MAX).to_be_bytes());
+        wire.extend_from_slice(&prefix(u32::try_from(self.bytes).unwrap_or(u32::MAX)));
         self.head.encode_raw(wire);
         for event in &self.events {
             let bytes = event.bytes();

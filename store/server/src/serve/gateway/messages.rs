@@ -1,25 +1,23 @@
-//! Messages in the bodies of gRPC: framing, and how a call ended.
+//! Messages in the bodies of gRPC, and how a call ended.
 //!
-//! Owns: the five bytes before each message, and the status behind the last one. Must not know:
+//! Owns: taking messages out of a body, and the status behind the last one. Must not know:
 //! what a message means. A newcomer's trap: a call that fails at once has its status in the head of
 //! the response, one that fails later in the trailers.
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::Response;
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-/// Whether it is compressed, and its length.
-const HEAD_BYTES: usize = 5;
+use crate::framing::{PREFIX_BYTES, message_bytes, prefix};
 
 /// A message as it goes in a body.
 pub(super) fn framed(message: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(HEAD_BYTES + message.len());
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    frame.put_slice(message);
+    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.len());
+    frame.extend_from_slice(&prefix(u32::try_from(message.len()).unwrap_or(u32::MAX)));
+    frame.extend_from_slice(message);
     frame.freeze()
 }
 
@@ -67,12 +65,11 @@ impl Messages {
     }
 
     fn take(&mut self) -> Option<Bytes> {
-        let length = self.buffer.get(1..HEAD_BYTES)?.try_into().ok().map(u32::from_be_bytes)?;
-        let length = usize::try_from(length).ok()?;
-        if self.buffer.len() < HEAD_BYTES + length {
+        let length = message_bytes(*self.buffer.first_chunk::<PREFIX_BYTES>()?);
+        if self.buffer.len() < PREFIX_BYTES + length {
             return None;
         }
-        self.buffer.advance(HEAD_BYTES);
+        self.buffer.advance(PREFIX_BYTES);
         Some(self.buffer.split_to(length).freeze())
     }
 }

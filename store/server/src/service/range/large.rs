@@ -25,6 +25,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::error::Error;
+use crate::framing::{self, PREFIX_BYTES};
 
 /// A client that takes nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -91,11 +92,9 @@ pub(super) fn send_message(
     sink: &Sink<Frame<Bytes>>,
 ) {
     let mut piece = BytesMut::with_capacity(RANGE_PIECE_BYTES);
-    // Not compressed, then the length.
-    piece.put_u8(0);
-    piece.put_u32(length);
+    piece.put_slice(&framing::prefix(length));
     piece.put_slice(&prefix(header));
-    let mut left = u64::from(length) - (piece.len() as u64 - 5);
+    let mut left = u64::from(length) - (piece.len() - PREFIX_BYTES) as u64;
     let rows = plan.row_count().min(plan.limit().unwrap_or(usize::MAX));
     for from in (0..rows).step_by(ROWS_AT_ONCE) {
         let part = from..rows.min(from + ROWS_AT_ONCE);
@@ -139,14 +138,12 @@ pub(super) fn whole_message(
     header: &ResponseHeader,
 ) -> Result<Body, Error> {
     let length = message_bytes(plan, header)?;
-    let mut message = BytesMut::with_capacity(5 + length as usize);
-    // Not compressed, then the length.
-    message.put_u8(0);
-    message.put_u32(length);
+    let mut message = BytesMut::with_capacity(PREFIX_BYTES + length as usize);
+    message.put_slice(&framing::prefix(length));
     message.put_slice(&prefix(header));
     plan.visit(state, |record| put_record(&mut message, record))?;
     message.put_slice(&suffix(plan));
-    if message.len() != 5 + length as usize {
+    if message.len() != PREFIX_BYTES + length as usize {
         return Err(wrong_length());
     }
     let frames: [Result<_, Status>; 2] =

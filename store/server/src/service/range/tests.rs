@@ -1,6 +1,5 @@
 //! Reading ranges: what is sent in pieces is what would have been sent as a whole.
 
-use bytes::BufMut as _;
 use http_body_util::BodyExt as _;
 use kijabi_machine::Settings;
 use kijabi_machine::state::MemoryState;
@@ -12,6 +11,7 @@ use prost::Message as _;
 use tokio_stream::StreamExt as _;
 
 use super::*;
+use crate::framing::framed;
 
 struct World {
     state: Arc<MemoryState>,
@@ -83,13 +83,6 @@ impl World {
         }
         (merged, count)
     }
-}
-
-fn framed(message: &RangeResponse) -> Bytes {
-    let mut bytes = vec![0];
-    bytes.put_u32(message.encoded_len() as u32);
-    message.encode(&mut bytes).unwrap();
-    bytes.into()
 }
 
 fn requests() -> Vec<RangeRequest> {
