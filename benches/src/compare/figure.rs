@@ -16,20 +16,23 @@ impl Value {
     pub(super) fn shown(&self) -> String {
         match self {
             Self::Report(report) => {
-                let events = report.extra.as_ref();
-                let events = events.map_or_else(String::new, |extra| match extra.bytes_each {
-                    Some(bytes) => format!(", {:.1} KB each", bytes / 1e3),
-                    None => format!(", {:.0} events/s", extra.per_second),
-                });
+                let memory = format!("{:.0} MB", report.usage.rss_bytes as f64 / 1e6);
+                let events = match report.extra.as_ref().map(|extra| (extra.bytes_each, extra)) {
+                    None => String::new(),
+                    // Nothing was asked: there is nothing else to tell.
+                    Some((Some(bytes), _)) => {
+                        return format!("{memory}, {:.1} KB each", bytes / 1e3);
+                    }
+                    Some((None, extra)) => format!(", {:.0} events/s", extra.per_second),
+                };
                 format!(
-                    "{:.0}/s, p99 {:.2} ms, max {:.1} ms, {:.1} µs CPU ({:.1} here, others {:.1} cores), {:.0} MB{events}",
+                    "{:.0}/s, p99 {:.2} ms, max {:.1} ms, {:.1} µs CPU ({:.1} here, others {:.1} cores), {memory}{events}",
                     report.per_second,
                     millis(report.latency.p99),
                     millis(report.latency.max),
                     report.server_cpu_us,
                     report.client_cpu_us,
                     report.others_cores,
-                    report.usage.rss_bytes as f64 / 1e6
                 )
             }
             Self::Seconds(seconds) => format!("{seconds:.3} s"),
