@@ -53,14 +53,15 @@ pub(super) async fn serve(
     service: Arc<Service>,
     shutdown: Shutdown,
 ) {
-    // Connections with and without TLS differ much in size, hence the boxes.
+    // Connections with and without TLS, and a handshake, differ much in size, hence the boxes: the
+    // task has room for the largest of what it holds itself, for as long as it lives.
     let Some(tls) = tls else {
         let arrival = Arrival { secure: false };
         return Box::pin(speak(stream, arrival, None, service, shutdown)).await;
     };
     let shaken = tokio::select! {
         () = shutdown.wait() => return,
-        shaken = tls::accept(tls, stream, remote, handshakes) => shaken,
+        shaken = Box::pin(tls::accept(tls, stream, remote, handshakes)) => shaken,
     };
     if let Some((stream, identity)) = shaken {
         Box::pin(speak(stream, Arrival { secure: true }, identity, service, shutdown)).await;

@@ -151,11 +151,12 @@ pub(crate) async fn run(bound: Bound, service: Service, shutdown: Shutdown) {
         let (service, shutdown) = (Arc::clone(&service), shutdown.clone());
         let (tls, handshakes) = (bound.tls().cloned(), handshakes.clone());
         let role = service.role.clone();
-        let serving = async move {
+        // In a box: each of those that pass it on would keep room for it in the task.
+        let serving = Box::pin(async move {
             let tls = tls.as_deref();
             connection::serve(stream, remote, tls, &handshakes, service, shutdown).await;
             drop(slot);
-        };
+        });
         match role {
             // What members say to each other is for Raft.
             Role::Members(.., raft) => raft.spawn_until(cut.clone(), serving),
