@@ -291,6 +291,11 @@ impl Store {
         self.0.standing.clone()
     }
 
+    /// The last index applied here of which all is known that follows from it, such as logins.
+    pub(crate) fn applied_index(&self) -> u64 {
+        *self.0.applied.borrow()
+    }
+
     /// Follows the last index applied here.
     pub(crate) fn watch_applied(&self) -> watch::Receiver<u64> {
         self.0.applied.clone()

@@ -74,12 +74,12 @@ impl Credentials {
                 if let Some(name) = tokens.user(secret) {
                     return Ok(user(store, name));
                 }
-                // Made at another member, it may stand in an entry that is not applied here yet.
-                // It was given to the client before this request, so the barrier is enough.
-                if index <= store.machine().read().applied_index() {
-                    return Err(Error::InvalidAuthToken);
+                // Made at another member, it may stand in an entry that is not applied here yet, or
+                // is being applied: so there is another look when all of it is known here. It was
+                // given to the client before this request, so the barrier is enough.
+                if index > store.applied_index() {
+                    store.read_barrier().await?;
                 }
-                store.read_barrier().await?;
                 let name = tokens.user(secret).ok_or(Error::InvalidAuthToken)?;
                 Ok(user(store, name))
             }

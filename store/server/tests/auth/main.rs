@@ -177,7 +177,7 @@ async fn a_token_of_one_member_is_good_at_the_others_at_once() {
     world::set_up(&wires[0]).await;
     let put = pb::PutRequest { key: "k/a".into(), value: "v".into(), ..Default::default() };
     let range = pb::RangeRequest { key: "k/a".into(), ..Default::default() };
-    for round in 0..5 {
+    for round in 0..20 {
         for login in 0..3 {
             let token = log_in(&wires[login], "alice").await;
             for wire in &wires {
